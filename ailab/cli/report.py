@@ -1,0 +1,61 @@
+"""The table of services, and what is said of those that are not ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ailab.cli.output import paint, table
+
+
+def rows(status: dict[str, Any]) -> str:
+    """One line a service: name, state, address, how fast it was ready, its memory."""
+    head = ["SERVICE", "READY", "STATUS", "RESTARTS", "ADDRESS", "READY IN", "MEMORY"]
+    lines = [_row(p) for p in status["pods"]]
+    lines += [[name, "-", "Unavailable", "-", "-", "-", "-"] for name in status.get("missing", {})]
+    return table([head, *lines], right=(3, 5, 6))
+
+
+def _row(pod: dict[str, Any]) -> list[str]:
+    address = pod["urls"][0] if pod["urls"] else " ".join(f"{pod['address']}:{port}" for port in pod["ports"])
+    ready_in = f"{pod['ready_in']:.1f} s" if pod["ready_in"] is not None else "-"
+    memory = f"{pod['memory_mb']:.0f} MB" if pod.get("memory_mb") else "-"
+    return [pod["name"], pod["containers_ready"], pod["status"], str(pod["restarts"]), address, ready_in, memory]
+
+
+def troubles(status: dict[str, Any]) -> list[str]:
+    """For each service that is not ready: the reason, the last lines of its log, what to do."""
+    found = []
+    for pod in status["pods"]:
+        if pod["ready"]:
+            continue
+        colour = "33" if pod["unavailable"] else "31"
+        found.append(f"{paint(pod['name'], colour)}: {pod['status']}{': ' + pod['reason'] if pod['reason'] else ''}")
+        found += [f"    {line}" for line in pod.get("log", [])]
+        if not pod["unavailable"]:
+            found.append(f"  what to do: ./lab logs {pod['name']} shows all of it; ./lab restart {pod['name']} tries again")
+    found += [f"{paint(name, '33')}: {reason}" for name, reason in status.get("missing", {}).items()]
+    return found
+
+
+# After the fourth failure in a row the next try is most of a minute away.
+_HOPELESS = 4
+
+
+def settled(status: dict[str, Any], names: list[str] | None = None) -> bool:
+    """Whether waiting is over, one way or the other, for all services or for some."""
+    pods = {p["name"]: p for p in status["pods"]}
+    return bool(pods) and all(_settled(p, pods) for n, p in pods.items() if names is None or n in names)
+
+
+def _settled(pod: dict[str, Any], pods: dict[str, dict[str, Any]]) -> bool:
+    if pod["ready"] or pod["unavailable"] or pod["status"] in ("ImagePullBackOff", "CreateContainerError"):
+        return True
+    if pod["restarts"] >= _HOPELESS:
+        return True
+    other = pods.get(pod["reason"].removeprefix("for ")) if pod["status"] == "Waiting" else None
+    return other is not None and not other["ready"] and _settled(other, pods)
+
+
+def failed(status: dict[str, Any], names: list[str] | None = None) -> bool:
+    """Whether something that this machine can run is not running."""
+    return any(not p["ready"] and not p["unavailable"] for p in status["pods"] if names is None or p["name"] in names)

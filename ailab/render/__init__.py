@@ -1,0 +1,5 @@
+"""From the definition to Kubernetes objects; pure."""
+
+from ailab.render.objects import render
+
+__all__ = ["render"]

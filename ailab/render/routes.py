@@ -1,0 +1,50 @@
+"""The gateway's configuration as this lab needs it: routes whose upstream is off or whose key is missing are left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from ailab.definition.crosschecks import upstream
+from ailab.definition.gateway import Gateway, Route
+from ailab.definition.load import Definition
+
+_FALLBACKS = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+
+
+def active_routes(definition: Definition) -> list[Route]:
+    """The routes that can answer: their service is on, their keys are in .env."""
+    return [r for r in definition.gateway.model_list if _active(r, definition)]
+
+
+def _active(route: Route, definition: Definition) -> bool:
+    service, _ = upstream(str(route.litellm_params.get("api_base", "")))
+    if service is not None and not definition.settings.is_on(service):
+        return False
+    return all(definition.secrets.get(name) for name in route.secrets)
+
+
+def gateway_config(definition: Definition) -> str:
+    """The text of litellm-config.yml with the active routes only."""
+    gateway: Gateway = definition.gateway
+    routes = active_routes(definition)
+    names = {r.model_name for r in routes}
+    data: dict[str, Any] = gateway.model_dump(exclude_unset=True)
+    data["model_list"] = [r.model_dump(exclude_unset=True) for r in routes]
+    for section in ("litellm_settings", "router_settings"):
+        settings = data.get(section, {})
+        for key in _FALLBACKS:
+            if key in settings:
+                settings[key] = _known(settings[key], names)
+        if "default_fallbacks" in settings:
+            settings["default_fallbacks"] = [n for n in settings["default_fallbacks"] if n in names]
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _known(entries: list[dict[str, list[str]]], names: set[str]) -> list[dict[str, list[str]]]:
+    kept = [
+        {source: [t for t in targets if t in names] for source, targets in entry.items() if source == "*" or source in names}
+        for entry in entries
+    ]
+    return [{s: t for s, t in entry.items() if t} for entry in kept if any(entry.values())]

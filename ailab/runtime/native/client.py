@@ -1,0 +1,141 @@
+"""What the command line does with the lab of a folder: finds its supervisor, or starts it, and hands it plans."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ailab.runtime.native.control import Connection, Down
+from ailab.runtime.native.process import code_digest, lab_of
+
+_START_S = 30.0
+_END_S = 120.0
+
+
+class CannotStart(Exception):
+    """The supervisor could not be started; its text names place, cause and way out."""
+
+
+def state_of(root: Path) -> Path:
+    """The lab's state folder."""
+    return root / ".lab"
+
+
+def make_state(root: Path) -> Path:
+    """The state folder, made if need be.
+
+    Raises:
+        CannotStart: it cannot be written.
+    """
+    state = state_of(root)
+    try:
+        for folder in (state, state / "run", state / "logs", state / "data"):
+            folder.mkdir(exist_ok=True)
+        (state / "run").chmod(0o700)
+        probe = state / "run" / f".write-{os.getpid()}"
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise CannotStart(f"{error.filename or state}: {error.strerror} (the lab keeps its state here: make room, or clone to a folder that is yours)") from error
+    return state
+
+
+def place(root: Path, inputs: str) -> Any:
+    """Where the lab of a folder lives on this machine."""
+    from ailab.runtime.native.plan import Place
+
+    state = state_of(root)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ailab"
+    store = os.environ.get("AILAB_STORE") or str(cache / "store")
+    uv = Path(sys.executable).with_name("uv")
+    return Place(
+        lab=lab_of(state),
+        root=str(root),
+        state=str(state),
+        inputs=inputs,
+        python=sys.executable,
+        uv=str(uv) if uv.exists() else "uv",
+        store=store,
+        cache=str(cache / "downloads"),
+    )
+
+
+@contextlib.contextmanager
+def only_one(state: Path) -> Iterator[int]:
+    """Hold the right to change the lab; yields 0, or the process id of another `up` that holds it."""
+    handle = os.open(state / "run" / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield int(os.read(handle, 20) or b"1")
+        else:
+            os.truncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+            yield 0
+    finally:
+        os.close(handle)
+
+
+def connect(root: Path) -> Connection:
+    """The connection to a running supervisor.
+
+    Raises:
+        Down: the lab is not up.
+    """
+    return Connection(state_of(root))
+
+
+def ensure(root: Path) -> Connection:
+    """The connection to the lab's supervisor, which is started if none runs.
+
+    Raises:
+        CannotStart: with what it said.
+    """
+    state, end = make_state(root), time.monotonic() + _START_S
+    while True:
+        with contextlib.suppress(Down):
+            connection = Connection(state)
+            status = connection.ask("status")
+            if not status.get("stopping"):
+                if status.get("code") == code_digest():
+                    return connection
+                # Newer code on disk: the new supervisor goes on with the remembered plan.
+                connection.ask("end")
+                end += _END_S
+            with contextlib.suppress(Down, TimeoutError):
+                connection.send("watch")
+                while time.monotonic() < end:
+                    connection.receive(_END_S)
+        said = _spawn(root, state)
+        if said == b"ready":
+            return Connection(state)
+        if said != b"busy" or time.monotonic() > end:
+            raise CannotStart(f"{state}/logs/guard.log: the supervisor did not start (its last lines: {_last(state)})")
+        time.sleep(0.1)  # a supervisor that has just closed its socket ends within moments
+
+
+def _spawn(root: Path, state: Path) -> bytes:
+    read, write = os.pipe()
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPATH": str(root)}
+    with (state / "logs" / "guard.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "ailab.runtime.native.guard", str(state), str(write)],
+            cwd="/", env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[write], start_new_session=True,
+        )  # fmt: skip
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        return pipe.read(5)
+
+
+def _last(state: Path) -> str:
+    with contextlib.suppress(OSError):
+        return " | ".join((state / "logs" / "guard.log").read_text("utf-8", "replace").splitlines()[-3:])
+    return "none"

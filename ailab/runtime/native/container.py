@@ -1,0 +1,292 @@
+"""One container's program over its whole life: start, hook, probes, restart with backoff, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ailab.runtime.native import process
+from ailab.runtime.native.backoff import Backoff
+from ailab.runtime.native.environment import MissingSecret, expand, resolve
+from ailab.runtime.native.logs import Log
+from ailab.runtime.native.model import Container, Probe
+from ailab.runtime.native.probes import ask
+
+BASE_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+# Until it is ready for the first time a probe is asked this often, so that nobody waits for the next whole period.
+EAGER_S = 0.2
+_OUTPUT_LIMIT = 10_000
+
+
+_tasks: set[asyncio.Future[object]] = set()
+
+
+def background(work: Coroutine[object, object, object]) -> None:
+    """Run something that nobody waits for; the event loop alone would not keep it alive."""
+    task = asyncio.ensure_future(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
+class Host(Protocol):
+    """What a container needs of the supervisor."""
+
+    lab: str
+    reaper: process.Reaper
+    secrets: dict[str, str]
+
+    def fill(self, text: str) -> str:
+        """Put the providers' folders into a string of the plan."""
+
+    def changed(self) -> None:
+        """Something that status reports has changed."""
+
+
+@dataclass
+class State:
+    """What status reports of a container."""
+
+    status: str = "Waiting"
+    started: bool = False
+    ready: bool = False
+    restarts: int = 0
+    pid: int = 0
+    reason: str = ""
+    last_exit: int | None = None
+    since: float = field(default_factory=time.time)
+
+
+class Runner:
+    """Runs one container until it is told to stop."""
+
+    def __init__(self, spec: Container, pod: str, address: str, folder: Path, host: Host, log: Log, grace: float) -> None:
+        self.spec, self.pod, self.address, self.folder = spec, pod, address, folder
+        self.host, self.log, self.grace = host, log, grace
+        self.state = State()
+        self.mark = f"{process.CONTAINER_MARK}={host.lab}/{pod}/{spec.name}"
+        self.leaders: set[int] = set()
+        self._backoff = Backoff()
+        self._kill_reason = ""
+        self.argv: list[str] = []
+        self.env: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        """Make environment and arguments.
+
+        Raises:
+            MissingSecret: a variable of .env is needed and has no value.
+        """
+        home, tmp = self.folder / "home", self.folder / "tmp"
+        for path in (home, tmp):
+            path.mkdir(parents=True, exist_ok=True)
+        fill = self.host.fill
+        env = {k: fill(v) for k, v in resolve(self.spec.env, self.host.secrets).items()}
+        path = ":".join([*map(fill, self.spec.path), BASE_PATH])
+        base = {"PATH": path, "HOME": str(home), "TMPDIR": str(tmp), "LANG": "C.UTF-8"}
+        label, container = self.mark.split("=", 1)
+        self.env = {**base, **env, process.LAB_MARK: self.host.lab, label: container}
+        self.argv = [expand(fill(a), env) for a in self.spec.argv]
+
+    async def run_once(self) -> int:
+        """Run to the end, as an init container does; returns the exit code."""
+        self._set("Running")
+        code = await self._launch()
+        self._set("Completed" if code == 0 else "Error", pid=0, last_exit=code)
+        return code
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Keep the program running; ends only by cancellation."""
+        try:
+            while True:
+                began = time.monotonic()
+                code = await self._attempt(on_ready)
+                reason = self._kill_reason or f"exit code {code}"
+                wait = self._backoff.next(time.monotonic() - began)
+                self.state.restarts += 1
+                self._set("CrashLoopBackOff" if wait else "Waiting", pid=0, started=False, ready=False, last_exit=code, reason=reason)
+                self.log.line(f"[ailab] ended ({reason}); again in {wait:g} s")
+                await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+
+    async def _attempt(self, on_ready: Callable[[], None]) -> int:
+        self._kill_reason = ""
+        try:
+            self.prepare()
+            process_, ended = self._spawn(self.argv)
+        except (OSError, MissingSecret) as error:
+            self._kill_reason = f"cannot start: {error}"
+            self.log.line(f"[ailab] {self._kill_reason}")
+            return 127
+        self._set("Running", pid=process_.pid)
+        watcher = asyncio.ensure_future(self._watch(on_ready))
+        try:
+            code = await asyncio.shield(ended)
+        finally:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
+        # What the program started and left behind goes with it.
+        process.kill_all(self.leaders, [self.mark])
+        self.leaders.clear()
+        return code
+
+    async def _launch(self) -> int:
+        self.prepare()
+        child, ended = self._spawn(self.argv)
+        self.state.pid = child.pid
+        try:
+            code = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        process.kill_all(self.leaders, [self.mark])
+        self.leaders.clear()
+        return code
+
+    def _spawn(self, argv: list[str]) -> tuple[subprocess.Popen[bytes], asyncio.Future[int]]:
+        read, write = os.pipe()
+        try:
+            child = process.start(argv, self.env, str(self.folder), output=write, not_root=self.spec.not_root)
+        except OSError:
+            os.close(read)
+            raise
+        finally:
+            os.close(write)
+        self.leaders.add(child.pid)
+        background(_pump(read, self.log.feed))
+        return child, self.host.reaper.watch(child)
+
+    async def _watch(self, on_ready: Callable[[], None]) -> None:
+        """The hook, then the probes; asks for a restart where they say so."""
+        spec = self.spec
+        if spec.post_start:
+            code, output = await self.execute([self.host.fill(a) for a in spec.post_start], 600)
+            if code != 0:
+                return self._restart(f"postStart ended with exit code {code}: {output.strip()[-300:]}")
+        if spec.startup and not await self._startup(spec.startup):
+            return self._restart(f"startupProbe failed {spec.startup.failures} times: {self.state.reason}")
+        self._set(started=True)
+        liveness = asyncio.ensure_future(self._liveness(spec.liveness)) if spec.liveness else None
+        try:
+            await self._readiness(spec.readiness, on_ready)
+        finally:
+            if liveness:
+                liveness.cancel()
+        return None
+
+    async def _startup(self, probe: Probe) -> bool:
+        end = time.monotonic() + probe.initial_delay + probe.period * probe.failures
+        await asyncio.sleep(probe.initial_delay)
+        while reason := await ask(probe, self.address, self.execute):
+            self._set(reason=reason)
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(min(EAGER_S, probe.period))
+        self._set(reason="")
+        return True
+
+    async def _readiness(self, probe: Probe | None, on_ready: Callable[[], None]) -> None:
+        good = bad = 0
+        while True:
+            reason = await ask(probe, self.address, self.execute) if probe else None
+            good, bad = (0, bad + 1) if reason else (good + 1, 0)
+            if probe is None or (good >= probe.successes and not self.state.ready):
+                self._set(ready=True, reason="")
+                on_ready()
+            elif reason and (bad >= probe.failures or not self.state.ready):
+                self._set(ready=False, reason=reason)
+            if probe is None:
+                return await asyncio.Event().wait() and None
+            await asyncio.sleep(probe.period if self.state.ready else min(EAGER_S, probe.period))
+
+    async def _liveness(self, probe: Probe) -> None:
+        await asyncio.sleep(max(probe.initial_delay, probe.period))
+        bad = 0
+        while True:
+            reason = await ask(probe, self.address, self.execute)
+            bad = bad + 1 if reason else 0
+            if bad >= probe.failures:
+                return self._restart(f"livenessProbe failed {bad} times: {reason}")
+            await asyncio.sleep(probe.period)
+
+    def _restart(self, reason: str) -> None:
+        self._kill_reason = reason
+        self.log.line(f"[ailab] {reason}")
+        self._set(reason=reason, ready=False)
+        background(self.stop())
+
+    async def execute(self, argv: list[str], timeout: float) -> tuple[int, str]:
+        """Run a command in the container's environment: exit code and the beginning of its output.
+
+        Raises:
+            TimeoutError: it was killed after `timeout` seconds.
+        """
+        read, write = os.pipe()
+        try:
+            child = process.start(argv, self.env, str(self.folder), output=write)
+        except OSError as error:
+            os.close(read)
+            return 127, str(error)
+        finally:
+            os.close(write)
+        output = bytearray()
+        pump = asyncio.ensure_future(_pump(read, lambda data: output.extend(data[: _OUTPUT_LIMIT - len(output)])))
+        try:
+            async with asyncio.timeout(timeout):
+                code = await self.host.reaper.watch(child)
+                await pump
+            return code, output.decode("utf-8", "replace")
+        finally:
+            process.kill_all([child.pid])
+            pump.cancel()
+
+    async def stop(self) -> None:
+        """SIGTERM, then after the grace period SIGKILL, to everything that the container started."""
+        leaders = set(self.leaders)
+        self._set("Terminating", ready=False)
+        for pid in leaders:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + self.grace
+        while time.monotonic() < end and any((s := process.stat_of(p)) and s[2] != "Z" for p in leaders):
+            await asyncio.sleep(0.02)
+        process.kill_all(leaders, [self.mark])
+        self.host.reaper.reap()
+
+    def members(self) -> set[int]:
+        """The living processes of this container."""
+        return process.tree(self.leaders)
+
+    def _set(self, status: str | None = None, **values: object) -> None:
+        before = dict(vars(self.state))
+        if status:
+            self.state.status = status
+        for key, value in values.items():
+            setattr(self.state, key, value)
+        if vars(self.state) != before:
+            if status or "ready" in values:
+                self.state.since = time.time()
+            self.host.changed()
+
+
+async def _pump(read: int, feed: Callable[[bytes], object]) -> None:
+    """Hand on what comes through a pipe until its other end is closed."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    with os.fdopen(read, "rb", buffering=0) as file:
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+        try:
+            while data := await reader.read(65536):
+                feed(data)
+        finally:
+            transport.close()

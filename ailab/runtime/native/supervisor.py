@@ -1,0 +1,255 @@
+"""The supervisor of one lab: keeps the plan's pods running and answers on a socket in the lab's folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ailab.definition import dotenv
+from ailab.runtime.native import model, process
+from ailab.runtime.native.control import bind
+from ailab.runtime.native.installs import Installs
+from ailab.runtime.native.logs import Log, Redactor
+from ailab.runtime.native.pod import PodRunner
+from ailab.runtime.native.slots import Slots
+
+
+class Supervisor:
+    """Applies plans; implements what pods and containers need of their host."""
+
+    def __init__(self, state: Path) -> None:
+        self.state, self.logs = state, state / "logs"
+        self.plan_file = state / "run" / "plan.json"
+        self.reaper = process.Reaper()
+        self.redact = Redactor([])
+        self.secrets: dict[str, str] = {}
+        self.plan: model.Plan | None = None
+        self.pods: dict[str, PodRunner] = {}
+        self.lab = process.lab_of(state)
+        self.log_bytes, self.log_files = 10_000_000, 5
+        self.slots = Slots(os.cpu_count() or 2)
+        self.log = Log(self.logs / "supervisor.log", self.log_bytes, self.log_files, self.redact)
+        self.installs = Installs(self.reaper, self.lab, self.log.line)
+        self.code = process.code_digest()
+        self.stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._applying = asyncio.Lock()
+
+    # What pods and containers need.
+
+    def fill(self, text: str) -> str:
+        """Put the providers' folders into a string of the plan."""
+        if "%{" in text:
+            for name, folder in self.installs.folders.items():
+                text = text.replace(model.PROVIDER.format(name), folder)
+        return text
+
+    def changed(self) -> None:
+        """Wake whoever watches."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def install(self, providers: list[str], report: Callable[[str], None], first: bool) -> None:
+        """See `pod.Host`."""
+        await self.installs.ensure(providers, report, first)
+
+    async def ready(self, pod: str) -> None:
+        """See `pod.Host`."""
+        if pod in self.pods:
+            await self.pods[pod].is_ready.wait()
+
+    # What the command line asks for.
+
+    async def apply(self, plan: model.Plan, only: list[str] | None) -> dict[str, Any]:
+        """Make what runs equal to a plan: stop what is gone or changed, start what is new.
+
+        Args:
+            plan: the lab.
+            only: these pods and what they require; what runs beside them is left alone unless it changed.
+        """
+        async with self._applying:
+            self._take(plan)
+            wanted = {p.name: p for p in plan.pods}
+            if only is not None:
+                keep = set(self.pods) | with_requirements(plan, only)
+                wanted = {n: p for n, p in wanted.items() if n in keep}
+            gone = [r for n, r in self.pods.items() if n not in wanted or wanted[n].checksum != r.spec.checksum]
+            retried = [r for n, r in self.pods.items() if r not in gone and _gave_up(r)]
+            await self._stop(gone + retried)
+            fresh = [p for n, p in wanted.items() if n not in self.pods]
+            for spec in fresh:
+                self.pods[spec.name] = PodRunner(spec, self, self.state)
+            for spec in fresh:
+                self.pods[spec.name].start()
+            self._remember(plan, sorted(wanted))
+            self.changed()
+            return {"stopped": sorted(r.spec.name for r in gone), "started": sorted(s.name for s in fresh)}
+
+    async def restart(self, names: list[str]) -> dict[str, Any]:
+        """Replace pods by fresh ones of the same plan."""
+        async with self._applying:
+            specs = [self.pods[n].spec for n in names if n in self.pods]
+            await self._stop([self.pods[s.name] for s in specs])
+            for spec in specs:
+                self.pods[spec.name] = PodRunner(spec, self, self.state)
+                self.pods[spec.name].start()
+            return {"restarted": [s.name for s in specs]}
+
+    async def down(self) -> dict[str, Any]:
+        """Stop everything and end."""
+        async with self._applying:
+            self.plan_file.unlink(missing_ok=True)
+            await self._stop(list(self.pods.values()))
+        self.stopping.set()
+        return {"stopped": True}
+
+    def status(self, memory: bool = False) -> dict[str, Any]:
+        """Everything that `status` shows."""
+        plan = self.plan
+        return {
+            "lab": self.lab,
+            "pid": os.getpid(),
+            "code": self.code,
+            "stopping": self.stopping.is_set(),
+            "inputs": plan.inputs if plan else "",
+            "missing": plan.missing if plan else {},
+            "now": time.time(),
+            "pods": [r.report(memory) for r in self.pods.values()],
+            **({"supervisor_mb": process.memory_mb([os.getpid(), os.getppid()])} if memory else {}),
+        }
+
+    async def watch(self, send: Callable[[dict[str, Any]], Any]) -> None:
+        """Send the status at each change, a few times a second at most."""
+        while True:
+            changed = self._changed
+            await send(self.status())
+            await changed.wait()
+            await asyncio.sleep(0.05)
+
+    def _take(self, plan: model.Plan) -> None:
+        self.plan = plan
+        self.log_bytes, self.log_files = plan.log_bytes, plan.log_files
+        values, _ = dotenv.parse(Path(plan.secrets).read_text("utf-8"), ".env")
+        self.secrets = values
+        # An address is no secret, and redacting it would make logs unreadable.
+        self.redact = Redactor(v for k, v in values.items() if not k.endswith("_EMAIL"))
+        self.log.redact = self.redact
+        if not self.pods:
+            self.slots = Slots(plan.parallel_starts or max(2, os.cpu_count() or 2))
+        self.installs.use(plan.providers)
+
+    def _remember(self, plan: model.Plan, wanted: list[str]) -> None:
+        temporary = self.plan_file.with_suffix(".new")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(json.dumps({"wanted": wanted, "plan": model.dump(plan)}))
+        os.replace(temporary, self.plan_file)
+
+    async def _stop(self, runners: list[PodRunner]) -> None:
+        """Stop pods in the order reversed to that of their start: whoever requires goes before what it requires."""
+        left = {r.spec.name: r for r in runners}
+        while left:
+            needed = {n for r in left.values() for n in r.spec.requires if n != r.spec.name}
+            batch = [r for n, r in left.items() if n not in needed] or list(left.values())
+            await asyncio.gather(*(r.stop() for r in batch))
+            for r in batch:
+                del left[r.spec.name]
+                self.pods.pop(r.spec.name, None)
+        self.changed()
+
+    async def recover(self) -> None:
+        """Go on with the plan of a supervisor that died."""
+        try:
+            saved = json.loads(self.plan_file.read_text("utf-8"))
+            plan = model.load(saved["plan"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError) as error:
+            self.log.line(f"the remembered plan cannot be used: {error}")
+            return
+        self.log.line("going on with the plan of a supervisor that ended")
+        await self.apply(plan, saved["wanted"])
+
+
+def _gave_up(runner: PodRunner) -> bool:
+    return runner.status in ("Unavailable", "ImagePullBackOff", "CreateContainerError", "Stopped")
+
+
+def with_requirements(plan: model.Plan, names: list[str]) -> set[str]:
+    """These pods and all that they require, directly or not."""
+    specs = {p.name: p for p in plan.pods}
+    found: set[str] = set()
+    queue = [n for n in names if n in specs]
+    while queue:
+        name = queue.pop()
+        if name not in found:
+            found.add(name)
+            queue += [r for r in specs[name].requires if r in specs]
+    return found
+
+
+async def serve(state: Path, on_ready: Callable[[], None]) -> None:
+    """Run a supervisor until `down`, SIGTERM or SIGINT."""
+    supervisor = Supervisor(state)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stopping.set)
+    server = await asyncio.start_unix_server(lambda r, w: _client(supervisor, r, w), sock=bind(state))
+    on_ready()
+    async with server:
+        await supervisor.recover()
+        await supervisor.stopping.wait()
+        await supervisor._stop(list(supervisor.pods.values()))
+        shutil.rmtree(process.memory_folder(supervisor.lab), ignore_errors=True)
+
+
+async def _client(supervisor: Supervisor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def send(data: dict[str, Any]) -> None:
+        writer.write(json.dumps(data).encode() + b"\n")
+        await writer.drain()
+
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        while line := await reader.readline():
+            try:
+                await _answer(supervisor, json.loads(line), send)
+            except ConnectionError:
+                raise
+            except Exception as error:  # a client's mistake must not end the lab; it is told what went wrong
+                supervisor.log.line(f"request failed: {type(error).__name__}: {error}")
+                await send({"error": f"{type(error).__name__}: {error}"})
+    writer.close()
+
+
+async def _answer(supervisor: Supervisor, request: dict[str, Any], send: Callable[[dict[str, Any]], Any]) -> None:
+    match request.get("op"):
+        case "status":
+            await send(supervisor.status(bool(request.get("memory"))))
+        case "apply":
+            plan = model.load(Path(request["plan"]).read_text("utf-8"))
+            await send(await supervisor.apply(plan, request.get("only")))
+        case "restart":
+            await send(await supervisor.restart(request["pods"]))
+        case "watch":
+            await supervisor.watch(send)
+        case "end":
+            supervisor.stopping.set()
+            await send({"stopping": True})
+        case "down":
+            await send(await supervisor.down())
+        case other:
+            await send({"error": f"unknown request {other!r}"})
+
+
+def run(state: Path, on_ready: Callable[[], None]) -> int:
+    """The supervisor as a process; returns its exit code."""
+    process.die_with_parent(signal.SIGTERM)
+    process.become_subreaper()
+    asyncio.run(serve(state, on_ready))
+    return 0

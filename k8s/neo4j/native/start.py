@@ -1,0 +1,90 @@
+"""What the image's entrypoint does, natively: settings from the environment, the first password, then Neo4j in this process' place.
+
+Called as `start.py JAVA JARS`: the program `java`, and the folder of Neo4j's jars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sys
+from pathlib import Path
+
+# Variables that the image doesn't take for settings either.
+NOT_SETTINGS = {"NEO4J_AUTH", "NEO4J_EDITION", "NEO4J_HOME", "NEO4J_PLUGINS", "NEO4J_DEBUG"}
+MAIN = "org.neo4j.server.CommunityEntryPoint"
+# How Neo4j 5 hashes a password (org.neo4j.server.security.SecureHasher).
+ITERATIONS = 1024
+# Neo4j's own list (neo4j-admin server console --dry-run), less what only its metrics need.
+OPENED = ("java.base/java.nio", "java.base/java.io", "java.base/sun.nio.ch", "java.base/java.util.concurrent")
+FLAGS = (
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dio.netty.tryReflectionSetAccessible=true",
+    "-Dlog4j2.disable.jmx=true",
+    "-Djava.awt.headless=true",
+    "-Dfile.encoding=UTF-8",
+)
+
+
+def settings(env: dict[str, str]) -> dict[str, str]:
+    """NEO4J_db_tx__log_preallocate → db.tx_log.preallocate, as the image does it."""
+    found = {}
+    for name, value in env.items():
+        if name.startswith("NEO4J_") and name not in NOT_SETTINGS and value:
+            key = name.removeprefix("NEO4J_").replace("__", "\0").replace("_", ".").replace("\0", "_")
+            found[key] = value
+    return found
+
+
+def auth_line(password: str, salt: bytes) -> str:
+    """The line of auth.ini that `neo4j-admin dbms set-initial-password` writes, which takes the password as an argument only."""
+    digest = hashlib.sha256(salt + password.encode()).digest()
+    for _ in range(ITERATIONS - 1):
+        digest = hashlib.sha256(digest).digest()
+    return f"neo4j:SHA-256,{digest.hex()},{salt.hex()},{ITERATIONS}:\n"
+
+
+def set_first_password(data: Path, auth: str) -> None:
+    """Read by Neo4j when it makes the system database, and never after."""
+    if (data / "databases" / "system").exists():
+        return
+    user, _, password = auth.partition("/")
+    if user != "neo4j" or len(password) < 8:
+        sys.exit("neo4j: NEO4J_PASSWORD must have at least 8 characters; set it in .env")
+    folder = data / "dbms"
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = folder / "auth.ini.new"
+    whole.unlink(missing_ok=True)
+    whole.touch(mode=0o600)
+    whole.write_text(auth_line(password, secrets.token_bytes(32)))
+    whole.replace(folder / "auth.ini")
+
+
+def main() -> None:
+    java, jars = sys.argv[1:]
+    conf = settings(dict(os.environ))
+    set_first_password(Path(conf["server.directories.data"]), os.environ.get("NEO4J_AUTH", ""))
+    home = Path.cwd()
+    (home / "conf").mkdir(exist_ok=True)
+    (home / "conf" / "neo4j.conf").write_text("".join(f"{key}={value}\n" for key, value in sorted(conf.items())))
+    heap = [
+        f"-Xms{conf['server.memory.heap.initial_size']}",
+        f"-Xmx{conf['server.memory.heap.max_size']}",
+    ]
+    archive = Path(jars) / "neo4j.jsa"
+    shared = [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
+    argv = [java, *heap, *FLAGS, *shared]
+    argv += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED]
+    argv += ["-cp", f"{jars}/*", MAIN, f"--home-dir={home}", f"--config-dir={home}/conf"]
+    # The server needs no password in its environment.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("NEO4J_") and name != "GRAPH_PASSWORD"}
+    sys.stdout.flush()
+    os.execve(java, argv, env)
+
+
+if __name__ == "__main__":
+    main()
