@@ -31,7 +31,6 @@ def chat(lab: Lab) -> str:
     chosen = [r.model_name for r in active_routes(lab.definition) if r.model_info.get("mode", "chat") == "chat"]
     if not chosen:
         raise Failure("the gateway has no chat model", "turn llama-cpp on in lab.toml, or put a provider's key into .env")
-    lab.facts["counted"] = _count(lab)
     nonce = secrets.token_hex(6)
     body = {
         "model": chosen[0],
@@ -43,7 +42,7 @@ def chat(lab: Lab) -> str:
     text = answer["choices"][0]["message"]["content"] or ""
     if not text.strip():
         raise Failure(f"{chosen[0]} answered nothing", "./lab logs llama-cpp, or of the model's own engine")
-    lab.facts.update(nonce=nonce, id=answer["id"], model=chosen[0])
+    lab.facts.update(nonce=nonce, id=answer["id"], model=chosen[0], answered=time.time())
     return f"{chosen[0]}: {' '.join(text.split())[:60]}"
 
 
@@ -63,10 +62,9 @@ def span(lab: Lab) -> str:
     base, nonce = lab.url("phoenix", 6006), lab.facts["nonce"]
     headers = {"Authorization": f"Bearer {lab.secret('PHOENIX_ADMIN_SECRET')}"}
     began = time.monotonic()
-    projects = [p["name"] for p in lab.http("GET", f"{base}/v1/projects", headers=headers).json()["data"]]
 
     def look() -> str | None:
-        for project in projects or ["default"]:
+        for project in [p["name"] for p in lab.http("GET", f"{base}/v1/projects", headers=headers).json()["data"]]:
             spans = lab.http("GET", f"{base}/v1/projects/{project}/spans", headers=headers, params={"limit": 50}).json()["data"]
             for s in spans:
                 attributes = s.get("attributes", {})
@@ -80,14 +78,19 @@ def span(lab: Lab) -> str:
 
 
 def counted(lab: Lab) -> str:
-    """The chat is in Prometheus' count of the gateway's requests."""
-    before = lab.facts["counted"]
+    """A scrape since the chat has brought its model's count into Prometheus."""
+    # Samples from before a restart stay visible for minutes, so the sample's own time counts.
+    since = f"{_COUNTER} and timestamp({_COUNTER}) > {lab.facts['answered']:.3f}"
+    query = {"query": f'sum(({since}) and {_COUNTER}{{requested_model="{lab.facts["model"]}"}})'}
 
     def look() -> str | None:
-        now = _count(lab)
-        return f"{now:g} requests" if now > before else None
+        answer = lab.http("GET", f"{lab.url('prometheus', 9090)}/api/v1/query", params=query).json()
+        result = answer["data"]["result"]
+        value = float(result[0]["value"][1]) if result else 0.0
+        return f"{value:g} requests to {lab.facts['model']}" if value else None
 
-    return within(COUNT_S, look, lambda: Failure(f"{_COUNTER} stays at {before:g} for {COUNT_S:g} s", "look at the target litellm in Prometheus"))
+    way_out = "look at the target litellm on Prometheus' page"
+    return within(COUNT_S, look, lambda: Failure(f"{_COUNTER} has no sample of the chat within {COUNT_S:g} s", way_out))
 
 
 def spend(lab: Lab) -> str:
@@ -125,14 +128,6 @@ def dsn(lab: Lab, role: str, database: str = "") -> str:
     password = lab.secret(f"{role.upper()}_DB_PASSWORD")
     host = lab.addresses["postgresql"]
     return psycopg.conninfo.make_conninfo(host=host, port=5432, user=role, password=password, dbname=database or role)
-
-
-def _count(lab: Lab) -> float:
-    if not lab.is_on("prometheus"):
-        return 0
-    query = {"query": f"sum({_COUNTER})"}
-    result = lab.http("GET", f"{lab.url('prometheus', 9090)}/api/v1/query", params=query).json()["data"]["result"]
-    return float(result[0]["value"][1]) if result else 0.0
 
 
 def _master(lab: Lab) -> dict[str, str]:

@@ -13,6 +13,7 @@ from ailab.checks.base import Check, Failure, Lab
 from ailab.checks.sockets import listeners
 from ailab.definition.crosschecks import service_ports
 from ailab.render.objects import image_digests
+from ailab.render.routes import active_routes
 
 _ROLES = {"litellm": "litellm", "open_webui": "open-webui", "phoenix": "phoenix", "grafana": "grafana"}
 
@@ -24,7 +25,7 @@ def checks_for(lab: Lab) -> list[Check]:
     checks += [Check(f"edge-{s}", partial(_edge, s), after=f"port-{s}") for s in sorted(lab.hosts) if s in on]
     if lab.is_on("litellm"):
         checks += [Check("gateway-models", chat.models), Check("chat", chat.chat)]
-        if any(r.model_info.get("mode") == "embedding" for r in chat.active_routes(lab.definition)):
+        if any(r.model_info.get("mode") == "embedding" for r in active_routes(lab.definition)):
             checks.append(Check("embedding", chat.embedding))
         if lab.is_on("phoenix"):
             checks.append(Check("span", chat.span, after="chat"))

@@ -108,7 +108,7 @@ def render(
 
 
 @app.command()
-def test(arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to pytest.")] = None) -> None:
+def test(arguments: Annotated[list[str] | None, typer.Argument(help="quick, or arguments for pytest.")] = None) -> None:  # noqa: PT028
     """Run every test that this machine can run; says what was left out and why."""
     from ailab.cli.testing import test as run
 

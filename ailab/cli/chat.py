@@ -73,7 +73,8 @@ def _piece(line: str) -> str | None:
     if "error" in data:
         fail(f"the model failed: {data['error'].get('message', data['error'])}")
     choices = data.get("choices") or [{}]
-    return choices[0].get("delta", {}).get("content")
+    content: str | None = choices[0].get("delta", {}).get("content")
+    return content
 
 
 def _reason(body: bytes) -> str:

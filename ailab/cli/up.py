@@ -12,7 +12,7 @@ from typing import Any
 from ailab.cli import report
 from ailab.cli.output import coloured, emit, fail, paint, say
 from ailab.definition import dotenv
-from ailab.definition.load import inputs_digest
+from ailab.definition.inputs import inputs_digest
 from ailab.runtime.native import client
 from ailab.runtime.native.control import Connection, Down, Refused
 

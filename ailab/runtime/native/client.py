@@ -43,7 +43,8 @@ def make_state(root: Path) -> Path:
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
     except OSError as error:
-        raise CannotStart(f"{error.filename or state}: {error.strerror} (the lab keeps its state here: make room, or clone to a folder that is yours)") from error
+        place = error.filename or state
+        raise CannotStart(f"{place}: {error.strerror} (the lab keeps its state here: make room, or clone to a folder that is yours)") from error
     return state
 
 

@@ -85,8 +85,8 @@ class Runner:
             MissingSecret: a variable of .env is needed and has no value.
         """
         home, tmp = self.folder / "home", self.folder / "tmp"
-        for path in (home, tmp):
-            path.mkdir(parents=True, exist_ok=True)
+        for folder in (home, tmp):
+            folder.mkdir(parents=True, exist_ok=True)
         fill = self.host.fill
         env = {k: fill(v) for k, v in resolve(self.spec.env, self.host.secrets).items()}
         path = ":".join([*map(fill, self.spec.path), BASE_PATH])

@@ -146,7 +146,7 @@ def _build(cls: Any, data: Any) -> Any:
         return [_build(args[0], d) for d in data]
     if type(None) in args and data is not None:
         return _build(args[0], data)
-    if dataclasses.is_dataclass(cls) and data is not None:
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and data is not None:
         hints = get_type_hints(cls)
         return cls(**{k: _build(hints[k], v) for k, v in data.items()})
     return data

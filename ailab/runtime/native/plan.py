@@ -15,9 +15,9 @@ from ailab.definition.native import NativeSpec
 from ailab.render import render
 from ailab.runtime.native import edge
 from ailab.runtime.native.addresses import assign
+from ailab.runtime.native.model import PROVIDER, Container, EnvEntry, File, Plan, Pod, Probe
 from ailab.runtime.native.mounts import Mounts, mounts_of
 from ailab.runtime.native.process import memory_folder
-from ailab.runtime.native.model import PROVIDER, Container, EnvEntry, File, Plan, Pod, Probe
 
 FIRST = "ailab-first"
 
@@ -40,7 +40,6 @@ def make_plan(definition: Definition, place: Place) -> Plan:
     """The plan for a definition at a place of this machine."""
     objects = render(definition)
     native = definition.settings.native
-    services = [o for o in objects if o["kind"] == "Service"]
     # Services that are off keep their address, so that turning one on changes nobody else's configuration.
     addresses = assign([m.name for m in definition.manifests if m.kind == "Service"], native.network)
     configs = {o["metadata"]["name"]: o.get("data", {}) for o in objects if o["kind"] == "ConfigMap"}

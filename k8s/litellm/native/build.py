@@ -29,7 +29,7 @@ RUNTIME_TYPES = ("DatasourceOverride", "HttpConfig", "MetricsFormat", "Serializa
 FIRST_FILTER = "\nStringFilter = TypedDict("
 TEMPLATE_MARK = "# -- template types.py.jinja --"
 MODEL_TYPES = "_model_types"
-LAZY = f'''
+LAZY = f"""
 def __getattr__(name: str) -> Any:
     # Python itself asks each module for __path__ and the like.
     if name.startswith('__'):
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}") from None
     globals()[name] = value
     return value
-'''
+"""
 
 
 class BuildError(Exception):
@@ -55,9 +55,7 @@ def without_binary_targets(schema: str) -> str:
 
 
 def describe(schema: str, node: Path, parser: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [node, "-e", DESCRIBE, parser], input=schema.encode(), stdout=subprocess.PIPE, timeout=120, check=True
-    )
+    done = subprocess.run([node, "-e", DESCRIBE, parser], input=schema.encode(), stdout=subprocess.PIPE, timeout=120, check=True)
     description: dict[str, Any] = json.loads(done.stdout)
     return description
 
@@ -75,8 +73,7 @@ def generate(schema_path: Path, description: dict[str, Any]) -> Path:
         "dmmf": description["dmmf"],
         "schemaPath": str(schema_path),
         "datasources": description["config"]["datasources"],
-        "generator": description["config"]["generators"][0]
-        | {"output": {"value": str(BASE_PACKAGE_DIR), "fromEnvVar": None}},
+        "generator": description["config"]["generators"][0] | {"output": {"value": str(BASE_PACKAGE_DIR), "fromEnvVar": None}},
         "otherGenerators": [],
         # PRISMA_QUERY_ENGINE_BINARY names the engine; the generated client only has to hold one entry.
         "binaryPaths": {"queryEngine": {"native": "/nonexistent/query-engine"}},

