@@ -20,24 +20,31 @@ def listeners(leaders: list[int]) -> list[tuple[str, int, bool]]:
     Returns:
         address:port, process id, and whether the address is loopback.
     """
-    owners = {}
+    found = set()
     for pid in tree(leaders) | set(leaders):
-        with contextlib.suppress(OSError):
-            for handle in os.scandir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(OSError):
-                    if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(handle.path)):
-                        owners[match[1]] = pid
-    found = []
-    for table in ("tcp", "tcp6", "udp", "udp6"):
-        with contextlib.suppress(FileNotFoundError):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                unconnected = fields[2].endswith(":0000")
-                if fields[9] in owners and (fields[3] == _TCP_LISTEN if table.startswith("tcp") else unconnected):
-                    address, _, port = fields[1].partition(":")
-                    ip = _address(address)
-                    found.append((f"{ip}:{int(port, 16)}", owners[fields[9]], ip.is_loopback))
+        sockets = _sockets(pid)
+        for table in ("tcp", "tcp6", "udp", "udp6") if sockets else ():
+            # The process' own view: it may live in a network namespace of its own.
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                    fields = line.split()
+                    unconnected = fields[2].endswith(":0000")
+                    if fields[9] in sockets and (fields[3] == _TCP_LISTEN if table.startswith("tcp") else unconnected):
+                        address, _, port = fields[1].partition(":")
+                        ip = _address(address)
+                        found.add((f"{ip}:{int(port, 16)}", pid, ip.is_loopback))
     return sorted(found)
+
+
+def _sockets(pid: int) -> set[str]:
+    """The inode numbers of a process' sockets."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for handle in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(handle.path)):
+                    found.add(match[1])
+    return found
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -26,11 +26,11 @@ def up(services: Services = None, json: Json = False) -> None:
 
 
 @app.command()
-def down(json: Json = False) -> None:
-    """Stop the lab; its data stays."""
+def down(services: Services = None, json: Json = False) -> None:
+    """Stop the lab, or some services until the next `up`; data stays."""
     from ailab.cli.lifecycle import down as run
 
-    raise typer.Exit(run(root(), json))
+    raise typer.Exit(run(root(), services or [], json))
 
 
 @app.command()

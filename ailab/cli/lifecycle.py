@@ -19,11 +19,20 @@ _NOT_UP = "the lab is not up (./lab up starts it)"
 _STOP_S = 300
 
 
-def down(root: Path, as_json: bool) -> int:
-    """Stop the lab."""
+def down(root: Path, services: list[str], as_json: bool) -> int:
+    """Stop the lab, or some of its services."""
     began = time.monotonic()
     try:
         with client.connect(root) as connection:
+            if services:
+                _known(services, [p["name"] for p in connection.ask("status")["pods"]])
+                connection.send("stop", pods=services)
+                stopped = connection.receive(_STOP_S)
+                if as_json:
+                    emit(stopped)
+                else:
+                    say(f"stopped: {', '.join(stopped['stopped'])} (./lab up starts them again)")
+                return 0
             connection.send("down")
             connection.receive(_STOP_S)
             with contextlib.suppress(Down):  # the socket closes when all is ended

@@ -51,7 +51,8 @@ def _nothing_to_do(root: Path, digest: str) -> dict[str, Any] | None:
     """The status, when it is already all that the definition asks for."""
     with contextlib.suppress(Down, Refused), client.connect(root) as connection:
         status = connection.ask("status", memory=True)
-        if status["inputs"] == digest and report.settled(status) and not report.failed(status):
+        complete = {p["name"] for p in status["pods"]} >= set(status["planned"])
+        if status["inputs"] == digest and complete and report.settled(status) and not report.failed(status):
             return status
     return None
 

@@ -9,7 +9,7 @@ import stat
 import string
 from pathlib import Path
 
-from ailab.definition.problems import Problem
+from ailab.definition.problems import Problem, did_you_mean, unreadable
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _RANDOM = re.compile(r"\{random:(\d+)\}")
@@ -24,7 +24,7 @@ def parse(text: str, place: str) -> tuple[dict[str, str], list[Problem]]:
     """
     values: dict[str, str] = {}
     problems = []
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
@@ -36,7 +36,11 @@ def parse(text: str, place: str) -> tuple[dict[str, str], list[Problem]]:
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         elif value[:1] in ("'", '"'):
-            problems.append(Problem(f"{place}:{number}", f"the quote of {name} is not closed", "close it, or leave both away"))
+            problems.append(Problem(f"{place}:{number}", f"{name} begins with a quote that is not closed", "close it, or leave both away"))
+            continue
+        elif value.startswith("#") or " #" in value:
+            # Some readers take it as part of the value, others don't.
+            problems.append(Problem(f"{place}:{number}", f"{name} is followed by #", "give a comment a line of its own, a value with # quotes"))
             continue
         if name in values:
             problems.append(Problem(f"{place}:{number}", f"{name} stands here twice", "keep one of the two lines"))
@@ -72,27 +76,38 @@ def make(example: Path, target: Path) -> bool:
     return True
 
 
-def read(path: Path, example: Path) -> tuple[dict[str, str], list[Problem]]:
-    """Read .env and hold it to .env.example: every name known, every needed value there, the file private."""
-    known, problems = parse(example.read_text("utf-8"), example.name)
-    if not path.exists():
-        return {}, problems
+def read_example(path: Path) -> tuple[dict[str, str], list[Problem]]:
+    """Read .env.example: the templates by name."""
     try:
-        text = path.read_text("utf-8")
-    except (PermissionError, UnicodeDecodeError) as error:
-        return {}, [*problems, Problem(path.name, f"cannot be read: {error.__class__.__name__}", "make it yours: chmod 600 .env")]
-    values, found = parse(text, path.name)
-    problems += found
-    mode = stat.S_IMODE(path.stat().st_mode)
+        return parse(path.read_text("utf-8"), path.name)
+    except FileNotFoundError:
+        return {}, [Problem(path.name, "the file is missing", f"take it back from the repository: git checkout {path.name}")]
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [unreadable(path.name, error)]
+
+
+def read(path: Path, known: dict[str, str]) -> tuple[dict[str, str], list[Problem]]:
+    """Read .env and hold it to .env.example: every name known, every needed value there, the file private.
+
+    Args:
+        known: the templates of .env.example by name.
+    """
+    if not path.exists():
+        return {}, []
+    try:
+        values, problems = parse(path.read_text("utf-8"), path.name)
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [unreadable(path.name, error)]
     if mode & 0o077:
         problems.append(Problem(path.name, f"mode {mode:04o} lets others read the secrets", f"chmod 600 {path.name}"))
-    unparsed = {p.what.split()[0] for p in found}
+    unparsed = {p.what.split()[0] for p in problems}
     for name, template in known.items():
         if template and not values.get(name) and name not in unparsed:
-            problems.append(Problem(f"{path.name} {name}", "the secret is missing", f"write {name}=…, or `openssl rand -hex 24` for a new one"))
-    problems += [
-        Problem(f"{path.name} {name}", "still the placeholder of .env.example", "put a value of your own")
-        for name, value in values.items()
-        if _RANDOM.search(value)
-    ]
+            problems.append(Problem(f"{path.name} {name}", "the secret is missing", f"write {name}=…; `openssl rand -hex 24` makes a new one"))
+    for name, value in values.items():
+        if name not in known:
+            problems.append(Problem(f"{path.name} {name}", "no secret of the lab has this name", did_you_mean(name, known)))
+        if _RANDOM.search(value):
+            problems.append(Problem(f"{path.name} {name}", "still the placeholder of .env.example", "put a value of your own"))
     return values, problems

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from ailab.definition.problems import Problem
+from ailab.definition import shapes
+from ailab.definition.problems import Problem, unreadable
+from ailab.definition.strict import problems_of
 
 WORKLOADS = ("Deployment", "StatefulSet")
 Object = dict[str, Any]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe, and a key that stands twice in one mapping is an error, as it is for kubectl --validate=strict."""
+    """Safe, and as kubectl reads: a key that stands twice in one mapping is an error, and a date is a text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
+        seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key that is not text", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
             seen.add(key.value)
@@ -63,8 +72,11 @@ def load_yaml(text: str, place: str) -> tuple[Any, list[Problem]]:
         mark = error.problem_mark
         where = f"{place}:{mark.line + 1}:{mark.column + 1}" if mark else place
         return None, [Problem(where, f"no valid YAML: {error.problem}", "mend the syntax at or before this place")]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
         return None, [Problem(place, f"no valid YAML: {str(error).splitlines()[0]}", "mend the syntax")]
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        # What PyYAML's constructors raise for a tag and a value that don't fit each other, such as !!int "x".
+        return None, [Problem(place, "no valid YAML: a value does not fit its tag, or is nested too deeply", "write plain values without !tags")]
 
 
 def read_manifests(root: Path) -> tuple[list[Manifest], list[Problem]]:
@@ -77,35 +89,25 @@ def read_manifests(root: Path) -> tuple[list[Manifest], list[Problem]]:
         try:
             data, found = load_yaml(path.read_text("utf-8"), place)
         except (OSError, UnicodeDecodeError) as error:
-            data, found = None, [Problem(place, f"cannot be read: {error}", "the file must be readable UTF-8")]
-        problems += found or list(_shape(data, place))
-        if not found and not list(_shape(data, place)):
+            data, found = None, [unreadable(place, error)]
+        found = found or _shape(data, place)
+        problems += found
+        if not found:
             manifests.append(Manifest(path.parent.name, place, data))
     return manifests, problems
 
 
-def _shape(data: Any, place: str) -> Iterator[Problem]:
-    """What everything else relies on: kind, names, and for workloads a pod with named containers."""
+def _shape(data: Any, place: str) -> list[Problem]:
+    """What of the object's shape is not as everything else relies on."""
     if not isinstance(data, dict):
-        yield Problem(place, "not a Kubernetes object", "one mapping with apiVersion, kind and metadata")
-        return
-    for key, kind in (("apiVersion", str), ("kind", str), ("metadata", dict)):
-        if not isinstance(data.get(key), kind):
-            yield Problem(f"{place} {key}", "this key is required", "see `kubectl explain`")
-            return
-    if not isinstance(data["metadata"].get("name"), str):
-        yield Problem(f"{place} metadata.name", "this key is required", "give the object a name")
-    if data["kind"] in WORKLOADS:
-        spec: Any = data
-        for key in ("spec", "template", "spec"):
-            spec = spec.get(key) if isinstance(spec, dict) else None
-        containers = spec.get("containers") if isinstance(spec, dict) else None
-        if not isinstance(containers, list) or not containers:
-            yield Problem(f"{place} spec.template.spec.containers", "this key is required", "name at least one container")
-            return
-        for c in [*containers, *(spec.get("initContainers") or [])]:
-            if not isinstance(c, dict) or not isinstance(c.get("name"), str) or not isinstance(c.get("image"), str):
-                yield Problem(f"{place} spec.template.spec.containers", "a container without name or image", "give it both")
+        return [Problem(place, "not a Kubernetes object", "one mapping with apiVersion, kind and metadata")]
+    kind = data.get("kind")
+    model = shapes.BY_KIND.get(kind, shapes.AnyObject) if isinstance(kind, str) else shapes.AnyObject
+    try:
+        model.model_validate(data)
+    except ValidationError as error:
+        return problems_of(error, place, model)
+    return []
 
 
 def containers(pod: Object) -> list[Object]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from ailab.definition.problems import Problem
-from ailab.definition.settings import Strict, problems_of
+from ailab.definition.strict import Strict, problems_of, read_toml
 
 Platforms = list[Literal["linux-x86_64", "linux-arm64"]]
 
@@ -132,10 +131,11 @@ def read_native(root: Path) -> tuple[dict[str, NativeSpec], list[Problem]]:
     problems: list[Problem] = []
     for path in sorted((root / "k8s").glob("*/native.toml")):
         place = path.relative_to(root).as_posix()
+        data, found = read_toml(path, place, "take it back from the repository: git checkout k8s")
+        problems += found
         try:
-            specs[path.parent.name] = NativeSpec.model_validate(tomllib.loads(path.read_text("utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            problems.append(Problem(place, f"no valid TOML: {error}", "see toml.io for the format"))
+            if data is not None:
+                specs[path.parent.name] = NativeSpec.model_validate(data)
         except ValidationError as error:
             problems += problems_of(error, place, NativeSpec)
     return specs, problems

@@ -40,3 +40,10 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]}?"
     return "allowed: " + ", ".join(words) if words else "nothing is allowed here"
+
+
+def unreadable(place: str, error: OSError | UnicodeDecodeError) -> Problem:
+    """The problem with a file that is there but can't be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return Problem(place, f"byte {error.start} is not UTF-8", "save the file as UTF-8")
+    return Problem(place, f"cannot be read: {error.strerror}", "it must be a file that you may read")

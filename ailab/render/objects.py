@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
-from ailab.definition.crosschecks import FILES, NAMESPACE
+from ailab.definition.crosschecks import NAMESPACE, files_of
 from ailab.definition.gateway import FILE as GATEWAY_FILE
 from ailab.definition.load import SHARED, Definition
-from ailab.definition.manifests import Object, containers
+from ailab.definition.manifests import Manifest, Object, containers
 from ailab.render.routes import gateway_config
 
 PLACEHOLDER = "gpu-lab.tail1234.ts.net"
@@ -28,14 +28,14 @@ def render(definition: Definition, service: str | None = None, secrets: bool = F
         secrets: also the Secret objects, with their values in the clear.
     """
     digests = image_digests(definition)
+    host = f"{definition.settings.lab.host}.{definition.settings.lab.tailnet}.ts.net"
     objects = []
     for m in definition.manifests:
         if m.service not in SHARED and not definition.settings.is_on(m.service):
             continue
-        obj = _hosts(copy.deepcopy(m.object), f"{definition.settings.lab.host}.{definition.settings.lab.tailnet}.ts.net")
-        if obj["kind"] == "ConfigMap":
-            _fill(obj, definition)
-        objects.append((m.service, obj))
+        obj = copy.deepcopy(m.object)
+        _fill(obj, m, definition)
+        objects.append((m.service, _hosts(obj, host)))
     configs = {o["metadata"]["name"]: o for _, o in objects if o["kind"] == "ConfigMap"}
     for _, obj in objects:
         if "template" in obj.get("spec", {}):
@@ -46,9 +46,8 @@ def render(definition: Definition, service: str | None = None, secrets: bool = F
 
 
 def image_digests(definition: Definition) -> dict[str, str]:
-    """k8s/images.toml: image by tag → digest; an empty digest is one that isn't known yet."""
-    path = definition.root / "k8s" / "images.toml"
-    return tomllib.loads(path.read_text("utf-8")).get("digest", {}) if path.exists() else {}
+    """Digest by image; an empty digest is one that isn't known yet."""
+    return definition.digests
 
 
 def _hosts(value: Any, host: str) -> Any:
@@ -61,12 +60,10 @@ def _hosts(value: Any, host: str) -> Any:
     return value
 
 
-def _fill(config: Object, definition: Definition) -> None:
-    files = config["metadata"].get("annotations", {}).get(FILES, "").split()
-    for name in files:
-        path = definition.root / name
-        text = gateway_config(definition) if name == GATEWAY_FILE else path.read_text("utf-8")
-        config.setdefault("data", {})[path.name] = text
+def _fill(config: Object, manifest: Manifest, definition: Definition) -> None:
+    for name in files_of(manifest):
+        text = gateway_config(definition) if name == GATEWAY_FILE else definition.files[name]
+        config.setdefault("data", {})[PurePosixPath(name).name] = text
 
 
 def config_names(pod: Object) -> list[str]:

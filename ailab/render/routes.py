@@ -7,10 +7,8 @@ from typing import Any
 import yaml
 
 from ailab.definition.crosschecks import upstream
-from ailab.definition.gateway import Gateway, Route
+from ailab.definition.gateway import FALLBACKS, Gateway, Route, leads_to
 from ailab.definition.load import Definition
-
-_FALLBACKS = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
 
 
 def active_routes(definition: Definition) -> list[Route]:
@@ -34,17 +32,17 @@ def gateway_config(definition: Definition) -> str:
     data["model_list"] = [r.model_dump(exclude_unset=True) for r in routes]
     for section in ("litellm_settings", "router_settings"):
         settings = data.get(section, {})
-        for key in _FALLBACKS:
+        for key in FALLBACKS:
             if key in settings:
-                settings[key] = _known(settings[key], names)
+                settings[key] = _known(settings[key] or [], names)
         if "default_fallbacks" in settings:
-            settings["default_fallbacks"] = [n for n in settings["default_fallbacks"] if n in names]
+            settings["default_fallbacks"] = [n for n in settings["default_fallbacks"] or [] if leads_to(n, names)]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _known(entries: list[dict[str, list[str]]], names: set[str]) -> list[dict[str, list[str]]]:
     kept = [
-        {source: [t for t in targets if t in names] for source, targets in entry.items() if source == "*" or source in names}
+        {source: [t for t in targets if leads_to(t, names)] for source, targets in entry.items() if source == "*" or leads_to(source, names)}
         for entry in entries
     ]
     return [{s: t for s, t in entry.items() if t} for entry in kept if any(entry.values())]

@@ -6,7 +6,8 @@ import re
 
 from ailab.runtime.native.model import EnvEntry
 
-_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
+# A reference goes up to the first closing parenthesis, whatever stands between.
+_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
 class MissingSecret(Exception):

@@ -9,6 +9,7 @@ supervisor stop the lab in good order. What is left when both die at once, the n
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -35,18 +36,21 @@ def main() -> int:
         os.write(ready, b"busy")
         return 0
     process.become_subreaper()
-    mark = f"{process.LAB_MARK}={process.lab_of(state)}"
+    mark = process.Mark.of(process.lab_of(state))
     sweep(mark)
     wait = 0.5
     while True:
         began = time.monotonic()
+        guard = os.getpid()
         child = os.fork()
         if child == 0:
-            _child(state, ready)
+            _child(state, ready, guard)
         if ready >= 0:
             os.close(ready)
             ready = -1
         asked = _wait(child)
+        for number in (signal.SIGTERM, signal.SIGINT):  # there is nobody left to hand them to
+            signal.signal(number, signal.SIG_DFL)
         sweep(mark)
         if asked:
             return 0
@@ -57,14 +61,14 @@ def main() -> int:
         time.sleep(wait)
 
 
-def _child(state: Path, ready: int) -> None:
+def _child(state: Path, ready: int, guard: int) -> None:
     from ailab.runtime.native.supervisor import run  # after the fork: the guard itself stays small
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     code = 70
     try:
-        code = run(state, lambda: _tell(ready))
+        code = run(state, guard, lambda: _tell(ready))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -80,8 +84,13 @@ def _tell(ready: int) -> None:
 
 def _wait(child: int) -> bool:
     """Wait for the supervisor, reaping orphans meanwhile; whether it ended in good order. Signals to us are its to act on."""
+
+    def hand_on(number: int, _: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, _: os.kill(child, n))
+        signal.signal(number, hand_on)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     while True:
         pid, status = os.waitpid(-1, 0)
@@ -89,10 +98,10 @@ def _wait(child: int) -> bool:
             return os.waitstatus_to_exitcode(status) == 0
 
 
-def sweep(mark: str) -> None:
+def sweep(mark: process.Mark) -> None:
     """End what an earlier supervisor left: our own children by now, and marked processes wherever they are."""
     own = [pid for pid in process.pids() if (s := process.stat_of(pid)) and s[0] == os.getpid()]
-    process.kill_all(own, [mark])
+    process.kill_all(own, mark)
     while True:
         try:
             if not os.waitpid(-1, os.WNOHANG)[0]:

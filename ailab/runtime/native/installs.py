@@ -89,8 +89,13 @@ class Installs:
         read, write = os.pipe()
         env = {**os.environ, process.LAB_MARK: self._lab}
         argv = [spec["python"], "-P", "-m", "ailab.runtime.native.providers", "install"]
-        child = process.start(argv, env, "/", output=write, stdin=subprocess.PIPE)
-        os.close(write)
+        try:
+            child = process.start(argv, env, "/", process.Mark.of(self._lab), output=write, stdin=subprocess.PIPE)
+        except OSError:
+            os.close(read)
+            raise
+        finally:
+            os.close(write)
         ended = self._reaper.watch(child)
         assert child.stdin
         with child.stdin as stdin:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -11,17 +13,35 @@ from pathlib import Path
 # Longer lines go on in the next one, as a kubelet splits them.
 LINE_LIMIT = 16_384
 _SHORTEST_SECRET = 8
+# More than the last lines of a log that anybody is shown.
+_TAIL_BYTES = 1 << 18
 
 
 class Redactor:
-    """Puts *** for the values of secrets, wherever they stand in a text."""
+    """Puts *** for the values of secrets, wherever they stand in a text.
+
+    Attributes:
+        longest: bytes of the longest secret.
+    """
 
     def __init__(self, values: Iterable[str]) -> None:
         known = sorted({v for v in values if len(v) >= _SHORTEST_SECRET}, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, known))) if known else None
+        self._encoded = re.compile(b"|".join(re.escape(v.encode()) for v in known)) if known else None
+        self.longest = max((len(v.encode()) for v in known), default=0)
 
     def __call__(self, text: str) -> str:
         return self._pattern.sub("***", text) if self._pattern else text
+
+    def cut(self, data: bytes, limit: int) -> int:
+        """Where to cut a long line: at the limit, or a little before it where a secret or a character would be torn."""
+        if self._encoded:
+            for match in self._encoded.finditer(data, max(0, limit - self.longest), limit + self.longest):
+                if match.start() < limit < match.end():
+                    return match.start() or match.end()
+        while limit > 1 and data[limit : limit + 1] and data[limit] & 0xC0 == 0x80:
+            limit -= 1
+        return limit
 
 
 class Log:
@@ -32,20 +52,38 @@ class Log:
 
     def __init__(self, path: Path, limit: int, files: int, redact: Redactor) -> None:
         self.path, self.limit, self.files, self.redact = path, limit, files, redact
-        self._rest, self._lost = b"", 0
+        self._rest, self._lost, self._torn = b"", 0, False
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
-        self._size = path.stat().st_size
+        self._open()
+
+    def _open(self) -> None:
+        self._file = self.path.open("ab", buffering=0)
+        self._size = self._file.tell()
 
     def feed(self, data: bytes) -> None:
         """Take output as it comes; writes the lines that are whole."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        while len(self._rest) > LINE_LIMIT:
-            lines.append(self._rest[:LINE_LIMIT])
-            self._rest = self._rest[LINE_LIMIT:]
         for line in lines:
-            for start in range(0, len(line) or 1, LINE_LIMIT):
-                self.line(line[start : start + LINE_LIMIT].decode("utf-8", "replace").rstrip("\r"))
+            while len(line) > LINE_LIMIT:
+                line = self._part(line)
+            self._text(line)
+        # Only what lies a secret's length before the end is known to hold no beginning of one.
+        while len(self._rest) > LINE_LIMIT + self.redact.longest:
+            self._rest = self._part(self._rest)
+
+    def flush(self) -> None:
+        """Write what is left of a line that nobody will end."""
+        if self._rest:
+            self._text(self._rest)
+            self._rest = b""
+
+    def _part(self, line: bytes) -> bytes:
+        end = self.redact.cut(line, LINE_LIMIT)
+        self._text(line[:end])
+        return line[end:]
+
+    def _text(self, line: bytes) -> None:
+        self.line(line.decode("utf-8", "replace").rstrip("\r"))
 
     def line(self, text: str) -> None:
         """Write one line with the time before it."""
@@ -59,25 +97,30 @@ class Log:
             self._lost += 1
 
     def _write(self, data: bytes) -> None:
+        if self._file.closed:
+            self._open()
         if self._size and self._size + len(data) > self.limit:
             self._rotate()
-        self._file.write(data)
-        self._size += len(data)
+        if self._torn:
+            data = b"\n" + data
+        written = self._file.write(data)
+        self._size += written
+        self._torn = written < len(data)
+        if self._torn:
+            raise OSError(errno.ENOSPC, "the disk took a part of the line", str(self.path))
 
     def _rotate(self) -> None:
         self._file.close()
-        for n in range(self.files - 1, 0, -1):
-            older = self.path if n == 1 else self.path.with_name(f"{self.path.name}.{n - 1}")
-            with contextlib.suppress(FileNotFoundError):
-                older.replace(self.path.with_name(f"{self.path.name}.{n}"))
-        self._file = self.path.open("ab", buffering=0)
-        self._size = 0
+        with contextlib.suppress(OSError):
+            for n in range(self.files - 1, 0, -1):
+                older = self.path if n == 1 else self.path.with_name(f"{self.path.name}.{n - 1}")
+                with contextlib.suppress(FileNotFoundError):
+                    older.replace(self.path.with_name(f"{self.path.name}.{n}"))
+        self._open()
 
     def close(self) -> None:
         """Write what is left of an unfinished line and close."""
-        if self._rest:
-            self.line(self._rest.decode("utf-8", "replace"))
-            self._rest = b""
+        self.flush()
         self._file.close()
 
 
@@ -85,10 +128,16 @@ def tail(path: Path, count: int) -> list[str]:
     """The last lines of a log, over its rotated files, oldest first, without their times."""
     lines: list[str] = []
     for file in rotated(path):
-        with contextlib.suppress(OSError):
-            lines = [*file.read_text("utf-8", "replace").splitlines(), *lines]
         if len(lines) >= count:
             break
+        with contextlib.suppress(OSError), file.open("rb") as opened:
+            start = max(0, opened.seek(0, os.SEEK_END) - _TAIL_BYTES)
+            opened.seek(start)
+            # Not splitlines(): what a program prints may hold other line ends than the log's own.
+            found = opened.read().decode("utf-8", "replace").removesuffix("\n").split("\n")
+            lines = [*found[1 if start else 0 :], *lines]
+            if start:
+                break
     return [text_of(line) for line in lines[-count:]] if count else []
 
 

@@ -30,6 +30,8 @@ async def ask(probe: Probe, address: str, execute: Execute) -> str | None:
             return await (_http(probe, address) if probe.kind == "http" else _tcp(probe, address))
     except TimeoutError:
         return f"no answer within {probe.timeout:g} s"
+    except ValueError:  # a first line without an end
+        return "not an HTTP answer"
     except OSError as error:
         return f"{address}:{probe.port}: {error.strerror or error}"
 

@@ -8,11 +8,14 @@ import ctypes
 import hashlib
 import os
 import pwd
+import resource
 import signal
 import subprocess
 import time
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 # prctl(2)
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -20,6 +23,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 # Marks every process of a lab in its environment; found again through /proc after the supervisor's own death.
 LAB_MARK, CONTAINER_MARK = "AILAB_LAB", "AILAB_CONTAINER"
+# What a program can't shed by a new session and an empty environment: the limit of a thing that nobody uses (POSIX message queues). The hard
+# one tells the lab, the soft one the container; all descendants inherit both, and /proc shows them. Below Linux' default, so that no right is needed.
+_LIMIT = resource.RLIMIT_MSGQUEUE
+_LIMIT_LINE = b"Max msgqueue size"
+_SPAN = 400_000
 # A killed process is gone in a few milliseconds; one that waits for a dead disk is not waited for.
 _KILL_S = 5.0
 
@@ -33,6 +41,42 @@ def lab_of(state: Path) -> str:
 def memory_folder(lab: str) -> str:
     """Where a lab's volumes of memory are: a tmpfs that every Linux has; gone with the lab."""
     return f"/dev/shm/ailab-{lab}"
+
+
+class Mark(NamedTuple):
+    """By what the processes of a lab, or of one container, are found again.
+
+    Attributes:
+        variable: NAME=value in their environment.
+        hard: their limit, which tells the lab.
+        soft: the same for the container; 0: any.
+    """
+
+    variable: str
+    hard: int
+    soft: int = 0
+
+    @classmethod
+    def of(cls, lab: str, container: str = "", number: int = 0) -> Mark:
+        """The mark of a lab or, with its name and its number, of a container."""
+        variable = f"{CONTAINER_MARK}={lab}/{container}" if container else f"{LAB_MARK}={lab}"
+        return cls(variable, _SPAN + zlib.crc32(lab.encode()) % _SPAN, number % _SPAN)
+
+    def put(self) -> None:
+        """Mark this process and all that it will start."""
+        # Where this machine's limit is lower already, the variable alone must do.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(_LIMIT, (self.soft or self.hard, self.hard))
+
+    def on(self, pid: int) -> bool:
+        """Whether a process carries it."""
+        if self.variable.encode() in _read(pid, "environ").split(b"\0"):
+            return True
+        for line in _read(pid, "limits").splitlines():
+            if line.startswith(_LIMIT_LINE):
+                soft, hard = line.removeprefix(_LIMIT_LINE).split()[:2]
+                return hard == str(self.hard).encode() and self.soft in (0, int(soft) if soft.isdigit() else -1)
+        return False
 
 
 def code_digest() -> str:
@@ -84,7 +128,7 @@ class Reaper:
 
 
 def start(
-    argv: list[str], env: dict[str, str], cwd: str, *, output: int, stdin: int = subprocess.DEVNULL, not_root: bool = False
+    argv: list[str], env: dict[str, str], cwd: str, mark: Mark, *, output: int, stdin: int = subprocess.DEVNULL, not_root: bool = False
 ) -> subprocess.Popen[bytes]:
     """Start a program as the leader of a session of its own.
 
@@ -92,6 +136,7 @@ def start(
         argv: the program, looked up on env's PATH, and its arguments.
         env: its whole environment.
         cwd: its working directory.
+        mark: by which it and its descendants are found again; env should hold its variable.
         output: file descriptor for stdout and stderr.
         stdin: file descriptor, or subprocess.PIPE.
         not_root: when we are root, run it in a user namespace in which it is not.
@@ -105,9 +150,12 @@ def start(
         user = pwd.getpwnam("nobody")
         mapped = ["--user", f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}"]
         argv = ["unshare", *mapped, "--", "setpriv", "--pdeathsig", "KILL", "--", *argv]
-    return subprocess.Popen(
-        argv, env=env, cwd=cwd, stdin=stdin, stdout=output, stderr=output, start_new_session=True, preexec_fn=die_with_parent
-    )  # fmt: skip
+
+    def before() -> None:
+        die_with_parent()
+        mark.put()
+
+    return subprocess.Popen(argv, env=env, cwd=cwd, stdin=stdin, stdout=output, stderr=output, start_new_session=True, preexec_fn=before)
 
 
 def stat_of(pid: int) -> tuple[int, int, str] | None:
@@ -121,9 +169,9 @@ def stat_of(pid: int) -> tuple[int, int, str] | None:
     return int(fields[1]), int(fields[3]), fields[0]
 
 
-def _environ(pid: int) -> bytes:
+def _read(pid: int, name: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
+        return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
 
@@ -133,18 +181,18 @@ def pids() -> list[int]:
     return [int(e) for e in os.listdir("/proc") if e.isdigit()]
 
 
-def tree(leaders: Iterable[int], marks: Iterable[str] = ()) -> set[int]:
-    """The living processes of some sessions: members, descendants, and whoever carries one of the marks.
+def tree(leaders: Iterable[int], mark: Mark | None = None) -> set[int]:
+    """The living processes of some sessions: members, descendants, and whoever carries the mark.
 
     Args:
         leaders: process ids of session leaders, living or dead.
-        marks: NAME=value pairs, any of which in its environment makes a process a member.
+        mark: makes whoever carries it a member.
     """
     stats = {pid: s for pid in pids() if (s := stat_of(pid)) and s[2] != "Z"}
-    wanted, sought = set(leaders), [m.encode() for m in marks]
+    wanted = set(leaders)
     found = {pid for pid, (_, session, _) in stats.items() if session in wanted or pid in wanted}
-    if sought:
-        found |= {pid for pid in stats if pid not in found and any(m in _environ(pid).split(b"\0") for m in sought)}
+    if mark:
+        found |= {pid for pid in stats if pid not in found and mark.on(pid)}
     grown = True
     while grown:
         grown = False
@@ -155,11 +203,11 @@ def tree(leaders: Iterable[int], marks: Iterable[str] = ()) -> set[int]:
     return found - {os.getpid()}
 
 
-def kill_all(leaders: Iterable[int], marks: Iterable[str] = ()) -> int:
-    """Kill -9 every process of these sessions until none is left; returns how many there were."""
+def kill_all(leaders: Iterable[int], mark: Mark | None = None) -> int:
+    """Kill -9 every process of these sessions, and whoever carries the mark, until none is left; returns how many there were."""
     seen: set[int] = set()
-    leaders, marks, end = set(leaders), list(marks), time.monotonic() + _KILL_S
-    while (found := tree(leaders, marks)) and time.monotonic() < end:
+    leaders, end = set(leaders), time.monotonic() + _KILL_S
+    while (found := tree(leaders, mark)) and time.monotonic() < end:
         for pid in found - seen:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -103,6 +103,15 @@ class Supervisor:
                 self.pods[spec.name].start()
             return {"restarted": [s.name for s in specs]}
 
+    async def stop(self, names: list[str]) -> dict[str, Any]:
+        """Stop some pods; they stay stopped until the next `up`."""
+        async with self._applying:
+            chosen = [self.pods[n] for n in names if n in self.pods]
+            await self._stop(chosen)
+            if self.plan:
+                self._remember(self.plan, sorted(self.pods))
+            return {"stopped": sorted(r.spec.name for r in chosen)}
+
     async def down(self) -> dict[str, Any]:
         """Stop everything and end."""
         async with self._applying:
@@ -120,6 +129,7 @@ class Supervisor:
             "code": self.code,
             "stopping": self.stopping.is_set(),
             "inputs": plan.inputs if plan else "",
+            "planned": sorted(p.name for p in plan.pods) if plan else [],
             "missing": plan.missing if plan else {},
             "now": time.time(),
             "pods": [r.report(memory) for r in self.pods.values()],
@@ -236,6 +246,8 @@ async def _answer(supervisor: Supervisor, request: dict[str, Any], send: Callabl
             await send(await supervisor.apply(plan, request.get("only")))
         case "restart":
             await send(await supervisor.restart(request["pods"]))
+        case "stop":
+            await send(await supervisor.stop(request["pods"]))
         case "watch":
             await supervisor.watch(send)
         case "end":

@@ -1,6 +1,6 @@
 """What the image's entrypoint does, natively: settings from the environment, the first password, then Neo4j in this process' place.
 
-Called as `start.py JAVA JARS`: the program `java`, and the folder of Neo4j's jars.
+Called as `start.py JAVA NEO4J`: the program `java`, and the folder that build.py made ready.
 """
 
 from __future__ import annotations
@@ -13,13 +13,20 @@ from pathlib import Path
 
 # Variables that the image doesn't take for settings either.
 NOT_SETTINGS = {"NEO4J_AUTH", "NEO4J_EDITION", "NEO4J_HOME", "NEO4J_PLUGINS", "NEO4J_DEBUG"}
+# Made by build.py, beside the jars: `-cp` with all of them, and the classes of a start as the JVM maps them into memory.
+CLASS_PATH, ARCHIVE = "class-path", "classes.jsa"
 MAIN = "org.neo4j.server.CommunityEntryPoint"
 # How Neo4j 5 hashes a password (org.neo4j.server.security.SecureHasher).
 ITERATIONS = 1024
 # Neo4j's own list (neo4j-admin server console --dry-run), less what only its metrics need.
 OPENED = ("java.base/java.nio", "java.base/java.io", "java.base/sun.nio.ch", "java.base/java.util.concurrent")
+# The second compiler's thresholds are fifty times the usual: a start runs little often enough to be worth its work, heavy queries still do.
 FLAGS = (
     "-XX:+UseSerialGC",
+    "-XX:Tier4InvocationThreshold=250000",
+    "-XX:Tier4MinInvocationThreshold=30000",
+    "-XX:Tier4CompileThreshold=750000",
+    "-XX:Tier4BackEdgeThreshold=2000000",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",
     "--enable-native-access=ALL-UNNAMED",
@@ -64,22 +71,34 @@ def set_first_password(data: Path, auth: str) -> None:
     whole.replace(folder / "auth.ini")
 
 
-def main() -> None:
-    java, jars = sys.argv[1:]
-    conf = settings(dict(os.environ))
-    set_first_password(Path(conf["server.directories.data"]), os.environ.get("NEO4J_AUTH", ""))
-    home = Path.cwd()
-    (home / "conf").mkdir(exist_ok=True)
-    (home / "conf" / "neo4j.conf").write_text("".join(f"{key}={value}\n" for key, value in sorted(conf.items())))
-    heap = [
+def java_command(java: str, folder: Path, conf: dict[str, str], *flags: str) -> list[str]:
+    """Neo4j's command line but for its folders; the archive fits only a JVM that is called with the same class path."""
+    return [
+        java,
         f"-Xms{conf['server.memory.heap.initial_size']}",
         f"-Xmx{conf['server.memory.heap.max_size']}",
+        *FLAGS,
+        *(f"--add-opens={package}=ALL-UNNAMED" for package in OPENED),
+        *flags,
+        f"@{folder / CLASS_PATH}",
+        MAIN,
     ]
-    archive = Path(jars) / "neo4j.jsa"
-    shared = [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
-    argv = [java, *heap, *FLAGS, *shared]
-    argv += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED]
-    argv += ["-cp", f"{jars}/*", MAIN, f"--home-dir={home}", f"--config-dir={home}/conf"]
+
+
+def write_conf(home: Path, conf: dict[str, str]) -> list[str]:
+    """neo4j.conf below `home`, and the arguments that lead Neo4j to it; its log goes to the console, as in the image."""
+    (home / "conf").mkdir(exist_ok=True)
+    (home / "conf" / "neo4j.conf").write_text("".join(f"{key}={value}\n" for key, value in sorted(conf.items())))
+    return [f"--home-dir={home}", f"--config-dir={home}/conf", "--console-mode"]
+
+
+def main() -> None:
+    java, folder = sys.argv[1], Path(sys.argv[2])
+    conf = settings(dict(os.environ))
+    set_first_password(Path(conf["server.directories.data"]), os.environ.get("NEO4J_AUTH", ""))
+    archive = folder / ARCHIVE
+    flags = [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
+    argv = java_command(java, folder, conf, *flags) + write_conf(Path.cwd(), conf)
     # The server needs no password in its environment.
     env = {name: value for name, value in os.environ.items() if not name.startswith("NEO4J_") and name != "GRAPH_PASSWORD"}
     sys.stdout.flush()

@@ -139,9 +139,7 @@ def test_every_tensor_has_its_numbers(written: tuple[Reader, dict[str, list[floa
     assert reader.numbers("blk.0.attn_q.bias") == values["encoder.layer.0.attention.self.query.bias"]
     assert reader.numbers("position_embd.weight") == values["embeddings.position_embeddings.weight"]
     assert len(reader.tensors) == len(values) - 1
-    assert sorted(sum(values.values(), [])) == sorted(
-        sum((reader.numbers(name) for name in reader.tensors), values["pooler.dense.weight"])
-    )
+    assert sorted(sum(values.values(), [])) == sorted(sum((reader.numbers(name) for name in reader.tensors), values["pooler.dense.weight"]))
 
 
 def test_matrices_are_halves_and_rows_come_last(written: tuple[Reader, dict[str, list[float]]]) -> None:

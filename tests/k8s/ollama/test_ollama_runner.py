@@ -73,15 +73,10 @@ def test_devices_are_the_gpus_alone(runner: ModuleType, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == "Available devices:\n  CUDA0: a GPU (4096 MiB, 3072 MiB free)\n"
 
 
-def test_without_a_model_it_tells_about_the_system_and_waits(
-    runner: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_model_it_tells_about_the_system_and_waits(runner: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(runner.time, "sleep", slept.append)
-    assert (
-        runner.run(["--port", "1", "--host", "127.0.0.1", "--no-webui", "--offline", "--verbose"], Library(), refuse)
-        == 0
-    )
+    assert runner.run(["--port", "1", "--host", "127.0.0.1", "--no-webui", "--offline", "--verbose"], Library(), refuse) == 0
     assert capsys.readouterr().err == "system_info: CPU : AVX2 = 1 |\n"
     assert slept == [runner.DISCOVERY_S]
 
@@ -131,9 +126,7 @@ def built(build: ModuleType, tmp_path: Path) -> Path:
 
 def test_the_commands_that_ollama_looks_for(built: Path) -> None:
     libraries = built / "lib" / "ollama"
-    said = subprocess.run(
-        [libraries / "llama-server", "--port", "1 2"], capture_output=True, text=True, check=True
-    ).stdout
+    said = subprocess.run([libraries / "llama-server", "--port", "1 2"], capture_output=True, text=True, check=True).stdout
     root = built.parent
     assert said.splitlines() == ["-I", f"{libraries}/runner.py", f"{root}/llama cpp", "--port", "1 2"]
 
@@ -143,9 +136,7 @@ def test_the_copy_that_create_asks_for(built: Path, tmp_path: Path) -> None:
     (tmp_path / "in").write_text("weights")
     subprocess.run([quantize, "--allow-requantize", tmp_path / "in", tmp_path / "out", "COPY"], check=True)
     assert (tmp_path / "out").read_text() == "weights"
-    refused = subprocess.run(
-        [quantize, tmp_path / "in", tmp_path / "out2", "Q4_K_M"], capture_output=True, text=True, check=False
-    )
+    refused = subprocess.run([quantize, tmp_path / "in", tmp_path / "out2", "Q4_K_M"], capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert refused.stderr.startswith("llama-quantize: this build can't make Q4_K_M;")
 
@@ -161,9 +152,7 @@ def test_a_release_keeps_its_runner(build: ModuleType, built: Path) -> None:
     assert not (built / "lib").exists()
 
 
-@pytest.mark.parametrize(
-    ("first_model", "calls"), [("", []), ("a.Modelfile", ["show smollm2", "create smollm2 -f a.Modelfile"])]
-)
+@pytest.mark.parametrize(("first_model", "calls"), [("", []), ("a.Modelfile", ["show smollm2", "create smollm2 -f a.Modelfile"])])
 def test_the_first_model_is_made_where_one_is_named(tmp_path: Path, first_model: str, calls: list[str]) -> None:
     """The manifest's own postStart command, against an `ollama` that has no model and says what it is asked."""
     deployment = yaml.safe_load((SERVICE / "deployment.yml").read_text())

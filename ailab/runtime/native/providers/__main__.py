@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 from typing import Any
 
@@ -41,6 +42,16 @@ def _fail(reason: str, way_out: str, tried: Any = ()) -> int:
     return 1
 
 
+def _read() -> dict[str, Any]:
+    try:
+        data = json.load(sys.stdin)
+    except ValueError as error:
+        raise BadSpec(f"the spec on stdin is no JSON object ({error})") from None
+    if not isinstance(data, dict):
+        raise BadSpec("the spec on stdin is no JSON object")
+    return data
+
+
 def _install(spec: Spec) -> int:
     from ailab.runtime.native.providers.installer import install
     from ailab.runtime.native.providers.progress import Budget
@@ -68,15 +79,19 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(__doc__ or "")
         return 2
     try:
-        spec = Spec.parse(json.load(sys.stdin))
+        spec = Spec.parse(_read())
         if argv == ["install"]:
             return _install(spec)
         found = find(spec)
         if found:
             _emit("done", path=str(found.path), source=found.source, version=found.version)
         return 0 if found else 1
-    except (BadSpec, ValueError, TypeError, AttributeError) as error:
+    except BadSpec as error:
         return _fail(scrub(str(error)), "correct native.toml or the lock that it names")
+    except Exception as error:
+        # Whoever reads the events must learn of its end all the same.
+        traceback.print_exc()
+        return _fail(f"a fault of the installer: {scrub(repr(error))}", "report it, with what stands in the log")
 
 
 if __name__ == "__main__":

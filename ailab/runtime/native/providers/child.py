@@ -98,9 +98,7 @@ def run(
     raise verdict(what, code if code > 0 else 128 - code, tail, network=network)
 
 
-def _read(
-    process: subprocess.Popen[bytes], budget: Budget, tail: deque[str], on_line: Callable[[str], None] | None
-) -> None:
+def _read(process: subprocess.Popen[bytes], budget: Budget, tail: deque[str], on_line: Callable[[str], None] | None) -> None:
     """Takes lines until the output ends; a line without an end is cut, so that memory stays bounded."""
     assert process.stdout is not None
     rest = b""

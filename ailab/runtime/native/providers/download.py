@@ -107,8 +107,9 @@ class Fetcher:
 
     def _downloaded(self, url: str, file: IO[bytes]) -> str:
         """Fetches what is missing of the file; returns its sha256."""
-        reason, number = "", 0
-        for number, pause in enumerate(self.pauses_s, 1):
+        reason, tries = "", 0
+        for pause in self.pauses_s:
+            tries += 1
             self.budget.wait(pause)
             have = file.seek(0, 2)
             try:
@@ -130,7 +131,7 @@ class Fetcher:
                 reason = network_reason(error, url, self.silence_s)
                 if is_final(error):
                     break
-        raise SourceError(f"{reason}; {number} tries" if number > 1 else reason)
+        raise SourceError(f"{reason}; {tries} tries" if tries > 1 else reason)
 
     def _stream(self, answer: http.client.HTTPResponse, url: str, file: IO[bytes], have: int) -> None:
         length = answer.headers.get("Content-Length", "")
@@ -155,9 +156,7 @@ class Fetcher:
                 window, since = 0, now
         file.flush()
         if missing is not None and got < missing:
-            raise Again(
-                f"{place(url)}: the connection ended after {have + got} of {have + missing} bytes ({CHECK_NETWORK})"
-            )
+            raise Again(f"{place(url)}: the connection ended after {have + got} of {have + missing} bytes ({CHECK_NETWORK})")
 
 
 def place_of(cache: Path, sha256: str) -> Path:

@@ -67,9 +67,7 @@ def of_the_system(error: OSError, place: Path) -> StoreError | None:
         case errno.EROFS:
             return StoreError(f"{at}: the file system is read-only", "set AILAB_STORE to a folder that can be written")
         case errno.EACCES | errno.EPERM:
-            return StoreError(
-                f"{at}: this user may not write here", "make the folder yours, or set AILAB_STORE to one that is"
-            )
+            return StoreError(f"{at}: this user may not write here", "make the folder yours, or set AILAB_STORE to one that is")
         case errno.ENOTDIR | errno.EEXIST:
             return StoreError(f"{at}: a file stands where a folder is needed", "move it away, or set AILAB_STORE")
     return None

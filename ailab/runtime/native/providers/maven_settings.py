@@ -87,8 +87,6 @@ def _default(job: Job) -> str:
         command: list[str | Path] = [job.spec.uv, "pip", "install", *flags, "-r", requirements]
         run(command, "uv: fetching jgo", job.budget, cwd=job.scratch, env=uv_environment())
     for node in ast.parse(constants.read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == "MAVEN_CENTRAL_URL" for t in node.targets
-        ):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "MAVEN_CENTRAL_URL" for t in node.targets):
             return str(ast.literal_eval(node.value)).rstrip("/")
     raise BadSpec(f"{constants}: has no MAVEN_CENTRAL_URL")

@@ -28,9 +28,7 @@ def for_uv(env: Mapping[str, str]) -> dict[str, str]:
             value = " ".join(place for place in value.split() if "://" in place or Path(place).is_dir())
         variable = _AS_UV[name]
         if value and variable not in told and not (name == "index-url" and "UV_INDEX_URL" in told):
-            told[variable] = (
-                (",".join if name == "find-links" else " ".join)(value.split()) if name in _LISTS else value
-            )
+            told[variable] = (",".join if name == "find-links" else " ".join)(value.split()) if name in _LISTS else value
     if "UV_INDEX" in told:
         # pip takes the best of all its indexes; the lock's hashes make that safe.
         told.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")

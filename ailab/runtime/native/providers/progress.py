@@ -42,9 +42,7 @@ class Budget:
             raise Stopped
         seconds = self._end - time.monotonic()
         if seconds <= 0:
-            raise SourceError(
-                f"not done within {self._seconds:g} s (a slow line or machine: run it again, it goes on)"
-            )
+            raise SourceError(f"not done within {self._seconds:g} s (a slow line or machine: run it again, it goes on)")
         return min(seconds, most)
 
     def wait(self, seconds: float) -> None:

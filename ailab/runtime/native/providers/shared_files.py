@@ -21,11 +21,7 @@ def look(folder: Path) -> Shared:
 
 def written(folder: Path, before: Shared) -> list[str]:
     """The files that still are the shared ones, but were written to since."""
-    return sorted(
-        path
-        for path, s in _linked(folder)
-        if before.get((s.st_dev, s.st_ino), (s.st_size, s.st_mtime_ns)) != (s.st_size, s.st_mtime_ns)
-    )
+    return sorted(path for path, s in _linked(folder) if before.get((s.st_dev, s.st_ino), (s.st_size, s.st_mtime_ns)) != (s.st_size, s.st_mtime_ns))
 
 
 def _linked(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -35,7 +31,5 @@ def _linked(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(entry.path)
-                elif (
-                    entry.is_file(follow_symlinks=False) and (status := entry.stat(follow_symlinks=False)).st_nlink > 1
-                ):
+                elif entry.is_file(follow_symlinks=False) and (status := entry.stat(follow_symlinks=False)).st_nlink > 1:
                     yield entry.path, status

@@ -90,11 +90,7 @@ class Spec:
         Raises:
             BadSpec: it can't be used; names every reason.
         """
-        wrong = [
-            f"{key} is missing"
-            for key in ("name", "version", "service_dir", "sources", "store", "cache")
-            if not data.get(key)
-        ]
+        wrong = [f"{key} is missing" for key in ("name", "version", "service_dir", "sources", "store", "cache") if not data.get(key)]
         if wrong:
             raise BadSpec(f"provider {data.get('name', '?')}: {', '.join(wrong)}")
         name, version = str(data["name"]), str(data["version"])
@@ -104,8 +100,10 @@ class Spec:
             wrong.append(f"version {version!r} can't be part of a folder's name")
         sources = []
         for number, fields in enumerate(data["sources"], 1):
+            if not isinstance(fields, Mapping):
+                raise BadSpec(f"provider {name}: source {number} is no table")
             kept = {key: value for key, value in fields.items() if value not in (None, "", [], {}, False)}
-            source = Source(kept.pop("kind", "?"), str(kept.get("version", version)), kept)
+            source = Source(str(kept.pop("kind", "?")), str(kept.get("version", version)), kept)
             wrong += [f"source {number} ({source.kind}): {text}" for text in _wrong_with(source)]
             sources.append(source)
         if wrong:
@@ -149,9 +147,7 @@ class Spec:
 
         def place(match: re.Match[str]) -> str:
             if match[1] not in places:
-                raise BadSpec(
-                    f"provider {self.name}: {match[0]} in {text!r} names nothing (known: {', '.join(sorted(places))})"
-                )
+                raise BadSpec(f"provider {self.name}: {match[0]} in {text!r} names nothing (known: {', '.join(sorted(places))})")
             return str(places[match[1]])
 
         return _PLACEHOLDER.sub(place, text)

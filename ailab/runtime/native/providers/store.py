@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,18 +123,15 @@ def remove(folder: Path) -> None:
         return
     (folder / MARKER).unlink(missing_ok=True)
 
-    def again(function: Callable[[str], object], path: str, _: object) -> None:
-        if Path(path) == folder or not Path(path).is_relative_to(folder):
-            return
-        with suppress(OSError):
-            Path(path).parent.chmod(0o700)
-            if Path(path).is_dir():
-                Path(path).chmod(0o700)
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                function(path)
-
-    shutil.rmtree(folder, onerror=again)
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return
+    # Some trees hold folders that their owner may not write to.
+    folder.chmod(0o700)
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            Path(place, name).chmod(0o700)
+    shutil.rmtree(folder)
 
 
 def need_space(place: Path, count: float, what: str) -> None:

@@ -48,10 +48,6 @@ def _checksum(job: Job, name: str, fetcher: Fetcher) -> str:
     lines = [line.split() for line in fetcher.text(url).splitlines()]
     alone = len(lines) == 1 and len(lines[0]) == 1
     for words in lines:
-        if (
-            words
-            and re.fullmatch(r"[0-9a-fA-F]{64}", words[0])
-            and (alone or words[-1].lstrip("*").rpartition("/")[2] == name)
-        ):
+        if words and re.fullmatch(r"[0-9a-fA-F]{64}", words[0]) and (alone or words[-1].lstrip("*").rpartition("/")[2] == name):
             return words[0].lower()
     raise SourceError(f"{url}: has no sha256 for {name}")

@@ -119,9 +119,7 @@ def _keep(job: Job, downloads: Path, wanted: list[Package]) -> None:
     wrong = [package for package in wanted if package.sha256 not in got]
     if wrong:
         names = ", ".join(f"{package.name} {package.version}" for package in wrong)
-        raise SourceError(
-            f"{names}: apt's download is not what {job.source.lock} says (sha256 differs); it was thrown away"
-        )
+        raise SourceError(f"{names}: apt's download is not what {job.source.lock} says (sha256 differs); it was thrown away")
     for package in wanted:
         place = place_of(job.spec.cache, package.sha256)
         place.parent.mkdir(parents=True, exist_ok=True)

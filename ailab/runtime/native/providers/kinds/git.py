@@ -29,9 +29,7 @@ def git(job: Job) -> None:
     url, commit = str(job.source.fields["url"]), str(job.source.fields["commit"])
     tree = job.folder / "src"
     tree.mkdir(parents=True)
-    env = environment(
-        GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="true", GIT_HTTP_LOW_SPEED_LIMIT="1000", GIT_HTTP_LOW_SPEED_TIME="30"
-    )
+    env = environment(GIT_TERMINAL_PROMPT="0", GIT_ASKPASS="true", GIT_HTTP_LOW_SPEED_LIMIT="1000", GIT_HTTP_LOW_SPEED_TIME="30")
 
     def call(what: str, *words: str) -> list[str]:
         return run([program, *_SETTINGS, *words], f"git: {what}", job.budget, cwd=tree, env=env)

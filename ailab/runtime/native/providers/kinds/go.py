@@ -18,9 +18,7 @@ def go(job: Job) -> None:
     env |= {key: str(value) for key, value in fields.get("env", {}).items()}
     if env.get("CGO_ENABLED") == "1":
         tool(env.get("CC", "cc").split()[0], "its build needs a C compiler: install gcc")
-    package = "/".join(
-        part for part in (str(fields["module"]), str(fields.get("package", "")).removeprefix("./").strip("/")) if part
-    )
+    package = "/".join(part for part in (str(fields["module"]), str(fields.get("package", "")).removeprefix("./").strip("/")) if part)
     command = [program, "install", "-trimpath"]
     if fields.get("tags"):
         command += ["-tags", str(fields["tags"])]
@@ -38,7 +36,5 @@ def go(job: Job) -> None:
     except Failed as error:
         text = error.tail
         if needed := re.search(r"requires go >= ([\d.]+)", text):
-            raise SourceError(
-                f"go: {job.label} needs Go {needed[1]} or newer; install it, or take another source"
-            ) from None
+            raise SourceError(f"go: {job.label} needs Go {needed[1]} or newer; install it, or take another source") from None
         raise

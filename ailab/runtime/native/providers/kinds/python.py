@@ -15,10 +15,7 @@ from ailab.runtime.native.providers.pip_settings import for_uv
 from ailab.runtime.native.providers.spec import Spec
 from ailab.runtime.native.providers.verdicts import Failed
 
-_PROBE = (
-    "import sys; same = sys.implementation.name == 'cpython' and sys.version_info[:2] == (3, int(sys.argv[1])); "
-    "sys.exit(not same)"
-)
+_PROBE = "import sys; same = sys.implementation.name == 'cpython' and sys.version_info[:2] == (3, int(sys.argv[1])); sys.exit(not same)"
 
 
 def python(job: Job) -> None:
@@ -62,9 +59,7 @@ def make_environment(job: Job, venv: Path) -> None:
         )
     except Failed as error:
         if job.interpreter.path is None:
-            raise SourceError(
-                f"no Python {job.source.fields['python']} is on this machine (install one, or let uv fetch it); {error}"
-            ) from None
+            raise SourceError(f"no Python {job.source.fields['python']} is on this machine (install one, or let uv fetch it); {error}") from None
         raise
     # The lock is the whole resolution already: with --no-deps uv asks the index for files alone.
     flags: list[str | Path] = [

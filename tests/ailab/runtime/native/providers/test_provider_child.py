@@ -72,9 +72,7 @@ def test_a_failure_says_the_last_lines(tmp_path: Path) -> None:
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Failed) as caught:
         run([tmp_path / "none"], "none: its task", Budget(9), cwd=tmp_path, env=environment())
-    assert str(caught.value) == (
-        f"none: its task ended with 127 and said last:\n    {tmp_path}/none: No such file or directory"
-    )
+    assert str(caught.value) == (f"none: its task ended with 127 and said last:\n    {tmp_path}/none: No such file or directory")
     with pytest.raises(SourceError) as missing:
         tool("no-such-tool", "install it")
     assert str(missing.value) == "no-such-tool is not on this machine (install it)"
@@ -167,18 +165,13 @@ def test_the_environment_holds_the_machines_settings_and_no_secret(monkeypatch: 
 
 
 MEANS = {
-    "error: dns error: failed to lookup address": "its registry's name can't be resolved (no network, or no DNS: "
-    "check the connection and HTTPS_PROXY)",
-    "npm error code ENOTFOUND": "its registry's name can't be resolved (no network, or no DNS: "
-    "check the connection and HTTPS_PROXY)",
-    "Err:1 http://x Temporary failure resolving 'x'": "its registry's name can't be resolved (no network, or no DNS: "
-    "check the connection and HTTPS_PROXY)",
-    "invalid peer certificate: UnknownIssuer": "its registry's certificate isn't trusted here "
-    "(set SSL_CERT_FILE to your authority's)",
+    "error: dns error: failed to lookup address": "its registry's name can't be resolved (no network, or no DNS: check the connection and HTTPS_PROXY)",
+    "npm error code ENOTFOUND": "its registry's name can't be resolved (no network, or no DNS: check the connection and HTTPS_PROXY)",
+    "Err:1 http://x Temporary failure resolving 'x'": "its registry's name can't be resolved (no network, or no DNS: check the connection and HTTPS_PROXY)",
+    "invalid peer certificate: UnknownIssuer": "its registry's certificate isn't trusted here (set SSL_CERT_FILE to your authority's)",
     "connect ECONNREFUSED 127.0.0.1:9": "its registry refused the connection (check the network and HTTPS_PROXY)",
     "Hash mismatch for `six==1.17.0`": "what came isn't what the lock says (a broken or changed download; it was not used)",
-    "HTTP status client error (403 Forbidden) for url": "its registry refused the request "
-    "(check the index settings, the proxy and the firewall)",
+    "HTTP status client error (403 Forbidden) for url": "its registry refused the request (check the index settings, the proxy and the firewall)",
     "npm error code E401": "its registry refused the request (check the index settings, the proxy and the firewall)",
     "error: operation timed out": "its registry did not answer in time (check the network, or try again)",
     "dial tcp: connect: network is unreachable": "its registry can't be reached (check the network)",

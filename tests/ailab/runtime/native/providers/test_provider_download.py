@@ -27,9 +27,7 @@ def told() -> Told:
 def fetcher(tmp_path: Path, told: Told) -> Callable[..., Fetcher]:
     def make(seconds: float = 60, **settings: Any) -> Fetcher:
         progress = Progress(lambda *event: told.append(event))
-        return Fetcher(
-            tmp_path / "the cache", Budget(seconds), progress, **({"pauses_s": (0, 0, 0)} | settings)
-        )
+        return Fetcher(tmp_path / "the cache", Budget(seconds), progress, **({"pauses_s": (0, 0, 0)} | settings))
 
     return make
 
@@ -59,9 +57,7 @@ def test_a_broken_connection_is_resumed(server: Any, fetcher: Callable[..., Fetc
     assert told[-1][2:] == (len(BODY), len(BODY))
 
 
-def test_what_an_interrupted_install_fetched_is_used(
-    server: Any, fetcher: Callable[..., Fetcher], tmp_path: Path
-) -> None:
+def test_what_an_interrupted_install_fetched_is_used(server: Any, fetcher: Callable[..., Fetcher], tmp_path: Path) -> None:
     part = place_of(tmp_path / "the cache", SUM).with_suffix(".part")
     part.parent.mkdir(parents=True)
     for have in (1000, len(BODY)):
@@ -86,14 +82,11 @@ def test_a_server_that_cannot_resume_begins_anew(server: Any, fetcher: Callable[
 def test_a_download_that_always_breaks(server: Any, fetcher: Callable[..., Fetcher]) -> None:
     server.paths["/a"] = lambda request: request.file(BODY, cut=10)
     assert failure(fetcher(), server.url("/a")) == (
-        f"{server.url('/a')}: the connection ended after 30 of {len(BODY)} bytes "
-        "(check the network, HTTPS_PROXY and the firewall); 3 tries"
+        f"{server.url('/a')}: the connection ended after 30 of {len(BODY)} bytes (check the network, HTTPS_PROXY and the firewall); 3 tries"
     )
 
 
-def test_a_corrupted_download_is_fetched_once_more(
-    server: Any, fetcher: Callable[..., Fetcher], tmp_path: Path
-) -> None:
+def test_a_corrupted_download_is_fetched_once_more(server: Any, fetcher: Callable[..., Fetcher], tmp_path: Path) -> None:
     server.paths["/a"] = lambda request: request.file(b"x" * 500 if request.turn == 1 else BODY)
     assert fetcher().fetch(server.url("/a"), SUM).read_bytes() == BODY
     assert [path.name for path in (tmp_path / "the cache" / "sha256").iterdir()] == [SUM]
@@ -131,9 +124,7 @@ STATUS = {
 
 
 @pytest.mark.parametrize(("status", "tries", "reason"), [(s, *expected) for s, expected in STATUS.items() if s != 416])
-def test_what_a_server_refuses(
-    server: Any, fetcher: Callable[..., Fetcher], status: int, tries: int, reason: str
-) -> None:
+def test_what_a_server_refuses(server: Any, fetcher: Callable[..., Fetcher], status: int, tries: int, reason: str) -> None:
     server.paths["/a"] = lambda request: request.answer(status, b"no", Retry_After="7")
     assert failure(fetcher(), server.url("/a")) == f"{server.url('/a')}: {reason}"
     assert server.count["/a"] == tries
@@ -161,9 +152,7 @@ def test_redirects_in_a_circle_and_to_files_end(server: Any, fetcher: Callable[.
 
 def test_a_silent_server(server: Any, fetcher: Callable[..., Fetcher]) -> None:
     server.paths["/a"] = lambda _: server.closing.wait(20)
-    assert failure(fetcher(silence_s=0.1, pauses_s=(0, 0)), server.url("/a")) == (
-        f"{server.url('/a')}: no answer within 0.1 s ({CHECK}); 2 tries"
-    )
+    assert failure(fetcher(silence_s=0.1, pauses_s=(0, 0)), server.url("/a")) == (f"{server.url('/a')}: no answer within 0.1 s ({CHECK}); 2 tries")
 
 
 def test_a_trickle_counts_as_broken(server: Any, fetcher: Callable[..., Fetcher]) -> None:
@@ -190,9 +179,7 @@ def deaf_port() -> Iterator[int]:
 
 def test_nobody_listens(deaf_port: int, fetcher: Callable[..., Fetcher]) -> None:
     started = time.monotonic()
-    assert failure(fetcher(pauses_s=(0, 60)), f"http://127.0.0.1:{deaf_port}/a") == (
-        f"127.0.0.1:{deaf_port}: the connection was refused ({CHECK})"
-    )
+    assert failure(fetcher(pauses_s=(0, 60)), f"http://127.0.0.1:{deaf_port}/a") == (f"127.0.0.1:{deaf_port}: the connection was refused ({CHECK})")
     assert time.monotonic() - started < 10, "a refusal is final"
 
 
@@ -200,9 +187,7 @@ def test_no_such_host(fetcher: Callable[..., Fetcher], monkeypatch: pytest.Monke
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
     reason = failure(fetcher(), "http://nobody.invalid/a")
-    assert reason.startswith(
-        "nobody.invalid: the name can't be resolved (no network, or no DNS: check the connection and HTTPS_PROXY)"
-    )
+    assert reason.startswith("nobody.invalid: the name can't be resolved (no network, or no DNS: check the connection and HTTPS_PROXY)")
 
 
 def test_a_proxy_that_is_gone(deaf_port: int, fetcher: Callable[..., Fetcher], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,13 +200,9 @@ def test_addresses_and_sums_that_are_none(fetcher: Callable[..., Fetcher]) -> No
     assert failure(fetcher(), "http://x/a", "abc") == "http://x/a: 'abc' is no sha256 (64 hex digits)"
 
 
-def test_a_certificate_file_that_is_none(
-    fetcher: Callable[..., Fetcher], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_certificate_file_that_is_none(fetcher: Callable[..., Fetcher], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    assert failure(fetcher(), "http://127.0.0.1:1/a") == (
-        f"{tmp_path}/none.pem: can't be read as certificates (SSL_CERT_FILE names it)"
-    )
+    assert failure(fetcher(), "http://127.0.0.1:1/a") == (f"{tmp_path}/none.pem: can't be read as certificates (SSL_CERT_FILE names it)")
 
 
 def test_time_runs_out(server: Any, fetcher: Callable[..., Fetcher]) -> None:
@@ -232,9 +213,7 @@ def test_time_runs_out(server: Any, fetcher: Callable[..., Fetcher]) -> None:
             request.wfile.write(b"x" * 1000)
 
     server.paths["/a"] = endless
-    assert failure(fetcher(seconds=0.3), server.url("/a")) == (
-        "not done within 0.3 s (a slow line or machine: run it again, it goes on)"
-    )
+    assert failure(fetcher(seconds=0.3), server.url("/a")) == ("not done within 0.3 s (a slow line or machine: run it again, it goes on)")
 
 
 def test_a_stop_ends_it(server: Any, fetcher: Callable[..., Fetcher]) -> None:

@@ -46,9 +46,7 @@ def test_other_fields_give_another_key(one: dict[str, Any], other: dict[str, Any
 def test_the_key_follows_the_contents_of_named_files(lab_at: Any, one: bytes, other: bytes) -> None:
     with tempfile.TemporaryDirectory() as top:
         lab = lab_at(Path(top))
-        data = lab.data(
-            {"kind": "python", "python": ">=3.11", "lock": "native/a.lock", "build": ["x", "{service}/native/b.py"]}
-        )
+        data = lab.data({"kind": "python", "python": ">=3.11", "lock": "native/a.lock", "build": ["x", "{service}/native/b.py"]})
         lab.write("native/a.lock", b"lock")
         lab.write("native/b.py", one)
         first = key_of(data)

@@ -14,6 +14,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"store": "", "cache": ""}, "provider thing: store is missing, cache is missing"),
     ({"name": "Thing/.."}, "provider Thing/..: its name may have a-z, 0-9 and - only"),
     ({"version": "../1"}, "provider thing: version '../1' can't be part of a folder's name"),
+    ({"sources": ["archive"]}, "provider thing: source 1 is no table"),
     (
         {"sources": [{"kind": "brew"}]},
         "provider thing: source 1 (brew): there is no such kind "
@@ -44,14 +45,10 @@ def test_empty_fields_count_as_absent(lab: Any) -> None:
 
 def test_placeholders(lab: Any, tmp_path: Any) -> None:
     spec = lab.spec(GOOD, needs={"node": "/store/node-1"})
-    assert spec.fill("{thing}/a {service}/b {node}/c {python}", tmp_path) == (
-        f"{tmp_path}/a {lab.service}/b /store/node-1/c {spec.python}"
-    )
+    assert spec.fill("{thing}/a {service}/b {node}/c {python}", tmp_path) == (f"{tmp_path}/a {lab.service}/b /store/node-1/c {spec.python}")
     with pytest.raises(BadSpec) as caught:
         spec.fill("{data}/x", tmp_path)
-    assert str(caught.value) == (
-        "provider thing: {data} in '{data}/x' names nothing (known: node, python, service, thing)"
-    )
+    assert str(caught.value) == ("provider thing: {data} in '{data}/x' names nothing (known: node, python, service, thing)")
 
 
 def test_files_stay_in_the_services_folder(lab: Any) -> None:
@@ -70,8 +67,6 @@ def test_platform_name() -> None:
 
 
 def test_passwords_of_addresses_are_never_shown() -> None:
-    assert scrub("at https://me:s3cret@index.example/x and http://p%40ss@proxy:80") == (
-        "at https://index.example/x and http://proxy:80"
-    )
+    assert scrub("at https://me:s3cret@index.example/x and http://p%40ss@proxy:80") == ("at https://index.example/x and http://proxy:80")
     error = InstallError("no https://u:p@h/", "ask https://u:p@h/", [("python", "from https://u:p@h/")])
     assert str(error) == "no https://h/ (ask https://h/)\n  python: from https://h/"

@@ -123,9 +123,7 @@ TAR_EVIL: list[tuple[list[Entry], str]] = [
 
 @pytest.mark.parametrize(("entries", "message"), TAR_EVIL)
 @pytest.mark.parametrize("filters", [True, False], ids=["python with filters", "python without"])
-def test_what_only_tars_can_do(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, entries: list[Entry], message: str, filters: bool
-) -> None:
+def test_what_only_tars_can_do(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, entries: list[Entry], message: str, filters: bool) -> None:
     if not filters:
         monkeypatch.delattr(tarfile, "data_filter", raising=False)
     with pytest.raises(SourceError) as caught:
@@ -142,9 +140,7 @@ def test_devices_are_refused(tmp_path: Path, out: Path) -> None:
         open_up(tmp_path / "a.tar", out)
 
 
-def test_a_python_without_filters_unpacks_the_same(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_python_without_filters_unpacks_the_same(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(tarfile, "data_filter", raising=False)
     open_up(tar_of(tmp_path / "a.tar.gz", GOOD), out, strip=1)
     assert os.access(out / "bin" / "run", os.X_OK)
@@ -176,8 +172,5 @@ def test_too_big_for_the_disk(tmp_path: Path, out: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=50_000_000))
     with pytest.raises(StoreError) as caught:
         open_up(archive, out)
-    assert str(caught.value) == (
-        f"{out}: unpacking a.zip needs 115 MB, 50 MB are free "
-        "(free some space, or move the store: AILAB_STORE=/another/disk/store)"
-    )
+    assert str(caught.value) == (f"{out}: unpacking a.zip needs 115 MB, 50 MB are free (free some space, or move the store: AILAB_STORE=/another/disk/store)")
     assert list(out.iterdir()) == []
