@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,16 +25,10 @@ BASE_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # Until it is ready for the first time a probe is asked this often, so that nobody waits for the next whole period.
 EAGER_S = 0.2
 _OUTPUT_LIMIT = 10_000
-
-
-_tasks: set[asyncio.Future[object]] = set()
-
-
-def background(work: Coroutine[object, object, object]) -> None:
-    """Run something that nobody waits for; the event loop alone would not keep it alive."""
-    task = asyncio.ensure_future(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+_HOOK_S = 600.0
+# Whoever ended has written all it will; a stranger who was handed its pipe isn't waited for.
+_DRAIN_S = 1.0
+_numbers = itertools.count(1)
 
 
 class Host(Protocol):
@@ -71,10 +66,12 @@ class Runner:
         self.spec, self.pod, self.address, self.folder = spec, pod, address, folder
         self.host, self.log, self.grace = host, log, grace
         self.state = State()
-        self.mark = f"{process.CONTAINER_MARK}={host.lab}/{pod}/{spec.name}"
+        self.mark = process.Mark.of(host.lab, f"{pod}/{spec.name}", next(_numbers))
         self.leaders: set[int] = set()
         self._backoff = Backoff()
         self._kill_reason = ""
+        self._killing: asyncio.Task[None] | None = None
+        self._pump: asyncio.Task[None] | None = None
         self.argv: list[str] = []
         self.env: dict[str, str] = {}
 
@@ -91,7 +88,7 @@ class Runner:
         env = {k: fill(v) for k, v in resolve(self.spec.env, self.host.secrets).items()}
         path = ":".join([*map(fill, self.spec.path), BASE_PATH])
         base = {"PATH": path, "HOME": str(home), "TMPDIR": str(tmp), "LANG": "C.UTF-8"}
-        label, container = self.mark.split("=", 1)
+        label, container = self.mark.variable.split("=", 1)
         self.env = {**base, **env, process.LAB_MARK: self.host.lab, label: container}
         self.argv = [expand(fill(a), env) for a in self.spec.argv]
 
@@ -133,12 +130,27 @@ class Runner:
             code = await asyncio.shield(ended)
         finally:
             watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
-        # What the program started and left behind goes with it.
-        process.kill_all(self.leaders, [self.mark])
-        self.leaders.clear()
+            # Not `await watcher`: it could not tell the watcher's cancellation from our own.
+            await asyncio.wait([watcher])
+            if not watcher.cancelled() and (error := watcher.exception()):
+                self.log.line(f"[ailab] probing failed: {type(error).__name__}: {error}")
+        await self._clear()
         return code
+
+    async def _clear(self) -> None:
+        """What the program started and left behind goes with it, and its last words get into the log."""
+        if self._killing:  # it kills by our mark: whoever is started next must not be there yet
+            await asyncio.wait([self._killing])
+            self._killing = None
+        process.kill_all(self.leaders, self.mark)
+        self.leaders.clear()
+        await self._drain()
+
+    async def _drain(self) -> None:
+        if self._pump:
+            await asyncio.wait([self._pump], timeout=_DRAIN_S)
+            self._pump.cancel()
+        self.log.flush()
 
     async def _launch(self) -> int:
         self.prepare()
@@ -149,28 +161,30 @@ class Runner:
         except asyncio.CancelledError:
             await self.stop()
             raise
-        process.kill_all(self.leaders, [self.mark])
-        self.leaders.clear()
+        await self._clear()
         return code
 
     def _spawn(self, argv: list[str]) -> tuple[subprocess.Popen[bytes], asyncio.Future[int]]:
         read, write = os.pipe()
         try:
-            child = process.start(argv, self.env, str(self.folder), output=write, not_root=self.spec.not_root)
+            child = process.start(argv, self.env, str(self.folder), self.mark, output=write, not_root=self.spec.not_root)
         except OSError:
             os.close(read)
             raise
         finally:
             os.close(write)
         self.leaders.add(child.pid)
-        background(_pump(read, self.log.feed))
+        self._pump = asyncio.ensure_future(_pump(read, self.log.feed))
         return child, self.host.reaper.watch(child)
 
     async def _watch(self, on_ready: Callable[[], None]) -> None:
         """The hook, then the probes; asks for a restart where they say so."""
         spec = self.spec
         if spec.post_start:
-            code, output = await self.execute([self.host.fill(a) for a in spec.post_start], 600)
+            try:
+                code, output = await self.execute(spec.post_start, _HOOK_S)
+            except TimeoutError:
+                return self._restart(f"postStart did not end within {_HOOK_S:g} s")
             if code != 0:
                 return self._restart(f"postStart ended with exit code {code}: {output.strip()[-300:]}")
         if spec.startup and not await self._startup(spec.startup):
@@ -199,6 +213,8 @@ class Runner:
         good = bad = 0
         while True:
             reason = await ask(probe, self.address, self.execute) if probe else None
+            if self._killing:
+                return
             good, bad = (0, bad + 1) if reason else (good + 1, 0)
             if probe is None or (good >= probe.successes and not self.state.ready):
                 self._set(ready=True, reason="")
@@ -206,7 +222,7 @@ class Runner:
             elif reason and (bad >= probe.failures or not self.state.ready):
                 self._set(ready=False, reason=reason)
             if probe is None:
-                return await asyncio.Event().wait() and None
+                await asyncio.Event().wait()
             await asyncio.sleep(probe.period if self.state.ready else min(EAGER_S, probe.period))
 
     async def _liveness(self, probe: Probe) -> None:
@@ -223,7 +239,7 @@ class Runner:
         self._kill_reason = reason
         self.log.line(f"[ailab] {reason}")
         self._set(reason=reason, ready=False)
-        background(self.stop())
+        self._killing = asyncio.ensure_future(self._end())
 
     async def execute(self, argv: list[str], timeout: float) -> tuple[int, str]:
         """Run a command in the container's environment: exit code and the beginning of its output.
@@ -233,7 +249,7 @@ class Runner:
         """
         read, write = os.pipe()
         try:
-            child = process.start(argv, self.env, str(self.folder), output=write)
+            child = process.start([self.host.fill(a) for a in argv], self.env, str(self.folder), self.mark, output=write)
         except OSError as error:
             os.close(read)
             return 127, str(error)
@@ -252,6 +268,11 @@ class Runner:
 
     async def stop(self) -> None:
         """SIGTERM, then after the grace period SIGKILL, to everything that the container started."""
+        if self._killing:
+            await asyncio.wait([self._killing])
+        await self._end()
+
+    async def _end(self) -> None:
         leaders = set(self.leaders)
         self._set("Terminating", ready=False)
         for pid in leaders:
@@ -260,8 +281,9 @@ class Runner:
         end = time.monotonic() + self.grace
         while time.monotonic() < end and any((s := process.stat_of(p)) and s[2] != "Z" for p in leaders):
             await asyncio.sleep(0.02)
-        process.kill_all(leaders, [self.mark])
+        process.kill_all(leaders, self.mark)
         self.host.reaper.reap()
+        await self._drain()
 
     def members(self) -> set[int]:
         """The living processes of this container."""

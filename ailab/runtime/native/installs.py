@@ -47,8 +47,9 @@ class Installs:
 
     def use(self, specs: dict[str, dict[str, Any]]) -> None:
         """Take the plan's providers; one whose definition changed is looked for anew."""
-        for name in [n for n in self.folders if specs.get(n) != self.specs.get(n)]:
-            del self.folders[name]
+        for name in [n for n in {*self.folders, *self._running} if specs.get(n) != self.specs.get(n)]:
+            self.folders.pop(name, None)
+            self._running.pop(name, None)  # an installation that runs goes on for those who wait for it
         self.specs = specs
 
     async def ensure(self, names: list[str], report: Callable[[str], None], first: bool) -> None:
@@ -60,14 +61,16 @@ class Installs:
         await asyncio.gather(*(self._one(n, report, first) for n in names))
 
     async def _one(self, name: str, report: Callable[[str], None], first: bool) -> str:
-        if name in self.folders:
+        if name in self.folders and os.path.isdir(self.folders[name]):  # the store may have been emptied
             return self.folders[name]
         task = self._running.get(name)
         if task is None or task.done():
             task = asyncio.ensure_future(self._make(name, report, first))
             self._running[name] = task
-        self.folders[name] = await asyncio.shield(task)
-        return self.folders[name]
+        folder = await asyncio.shield(task)
+        if self._running.get(name) is task:
+            self.folders[name] = folder
+        return folder
 
     async def _make(self, name: str, report: Callable[[str], None], first: bool) -> str:
         spec = self.specs[name]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ailab.runtime.native import container, process
+from ailab.runtime.native import container, ports, process
 from ailab.runtime.native.backoff import Backoff
 from ailab.runtime.native.container import Runner
 from ailab.runtime.native.installs import Failed
@@ -69,10 +69,15 @@ class PodRunner:
             self._task.cancel()
             # Whatever it died of has been shown; what counts now is that it is over.
             await asyncio.gather(self._task, return_exceptions=True)
-        # emptyDir volumes live as long as their pod.
+        self._clear()
+        self._set("Stopped")
+
+    def _clear(self) -> None:
+        """emptyDir volumes live as long as their pod, even when a kill -9 ended it."""
+        for runner in self.runners:
+            runner.log.close()
         shutil.rmtree(self.folder / "volumes", ignore_errors=True)
         shutil.rmtree(Path(process.memory_folder(self.host.lab)) / self.spec.name, ignore_errors=True)
-        self._set("Stopped")
 
     async def _run(self) -> None:
         backoff = Backoff()
@@ -86,6 +91,8 @@ class PodRunner:
                     self._set("Unavailable" if error.expected else "ImagePullBackOff", str(error))
                     if error.expected:
                         return
+                except ports.Taken as error:
+                    self._set("CreateContainerError", str(error))
                 except OSError as error:
                     place = f"{error.filename}: " if error.filename else ""
                     self._set("CreateContainerError", f"{place}{error.strerror or error}")
@@ -109,6 +116,8 @@ class PodRunner:
         await self.host.slots.take((not spec.first, spec.name))
         self._slot = True
         self.began = time.time()
+        self._clear()
+        ports.require(spec.address, spec.ports)
         self._write()
         self.runners = [self._runner(c) for c in [*spec.init, *spec.containers]]
         inits, mains = self.runners[: len(spec.init)], self.runners[len(spec.init) :]
@@ -144,7 +153,7 @@ class PodRunner:
             path = Path(file.path)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.new")
-            temporary.write_text(file.content, "utf-8")
+            temporary.write_text(self.host.fill(file.content), "utf-8")
             temporary.chmod(file.mode)
             os.replace(temporary, path)
 
@@ -178,6 +187,11 @@ class PodRunner:
         mains = self.runners[len(self.spec.init) :]
         return bool(mains) and all(r.state.ready for r in mains)
 
+    def _worst(self) -> Runner | None:
+        """Whose log tells why the pod is not ready: one that has failed, else one that makes us wait."""
+        failed = [r for r in self.runners if r.state.last_exit not in (None, 0)]
+        return next(iter([*failed, *(r for r in self.runners if r.state.pid and not r.state.ready)]), None)
+
     def report(self, memory: bool) -> dict[str, Any]:
         """What `status` shows, as JSON data; memory is PSS in MB."""
         mains = self.runners[len(self.spec.init) :]
@@ -199,10 +213,10 @@ class PodRunner:
             "ports": self.spec.ports,
             "urls": self.spec.urls,
             "checksum": self.spec.checksum,
-            "containers": [{"name": r.spec.name, **vars(r.state)} for r in self.runners],
+            "containers": [{"name": r.spec.name, **vars(r.state), "reason": self.host.redact(r.state.reason)} for r in self.runners],
         }
-        if not self.ready and (crashed := next((r for r in self.runners if r.state.last_exit not in (None, 0)), None)):
-            report["log"] = tail(crashed.log.path, _TAIL)
+        if not self.ready and (worst := self._worst()):
+            report["log"] = tail(worst.log.path, _TAIL)
         if memory:
             report["memory_mb"] = process.memory_mb({p for r in self.runners for p in r.members()})
         return report

@@ -24,7 +24,7 @@ BOUND_S = 180
 # What a documents service asks first; the classes of planner and runtime get into the archive with it.
 QUERIES = (
     "CREATE CONSTRAINT warm IF NOT EXISTS FOR (n:Warm) REQUIRE n.id IS UNIQUE",
-    "UNWIND [1, 2] AS id MERGE (n:Warm {id: id}) SET n.text = 'x' MERGE (n)-[:NEXT]->(m:Warm {id: id + 1}) RETURN count(*)",
+    "UNWIND [1, 2] AS id MERGE (n:Warm {id: id}) SET n.text = 'x' MERGE (m:Warm {id: id + 1}) MERGE (n)-[:NEXT]->(m) RETURN count(*)",
     "MATCH (n:Warm)-[:NEXT]->(m) WHERE n.id > 0 RETURN m.id AS id, collect(n.text)[0] AS text ORDER BY id LIMIT 5",
 )
 CONF = {

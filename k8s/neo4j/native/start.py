@@ -34,6 +34,8 @@ FLAGS = (
     "-Dlog4j2.disable.jmx=true",
     "-Djava.awt.headless=true",
     "-Dfile.encoding=UTF-8",
+    # A plain IPv4 socket, not the IPv6 one that maps it.
+    "-Djava.net.preferIPv4Stack=true",
 )
 
 

@@ -36,12 +36,12 @@ def head(migrations: Path) -> str:
     followed: set[str] = set()
     for path in migrations.glob("versions/*.py"):
         for node in ast.parse(path.read_text("utf-8")).body:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
-            if not isinstance(target, ast.Name) or target.id not in ("revision", "down_revision"):
+            if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
                 continue
-            value = ast.literal_eval(node.value)  # type: ignore[union-attr, arg-type]
-            names = {value} if isinstance(value, str) else set(value or ())
-            (revisions if target.id == "revision" else followed).update(names)
+            name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+            if name in ("revision", "down_revision"):
+                value = ast.literal_eval(node.value)
+                (revisions if name == "revision" else followed).update([value] if isinstance(value, str) else value or [])
     heads = revisions - followed
     if len(heads) != 1:
         raise SystemExit(f"open-webui: one newest migration expected in {migrations}, found {sorted(heads)}")
@@ -66,7 +66,8 @@ def main(environment: Path) -> None:
     import bcrypt
 
     spec = importlib.util.find_spec("open_webui")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     package = Path(spec.origin).parent
     changelog = (package / "CHANGELOG.md").read_text("utf-8")
     rewrite(package.parent.parent / "CHANGELOG.md", newest(changelog))

@@ -23,9 +23,15 @@ name = "open-webui"
 version = "{version}"
 requires-dist = []
 """
-COMPILE = (
-    "uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet"
-).split()
+OPTIONS = [
+    "--universal",
+    "--python-version=3.11",
+    "--generate-hashes",
+    "--no-emit-index-url",
+    "--no-annotate",
+    "--no-header",
+    "--quiet",
+]
 
 
 def main(version: str) -> None:
@@ -41,7 +47,7 @@ def main(version: str) -> None:
         subprocess.run(["uv", "pip", "install", "--quiet", *wheel], check=True)
         slim = (folder / "wheel" / "requirements-slim.txt").read_text("utf-8")
         (folder / "requirements.in").write_text(f"open-webui=={version}\n{slim}", "utf-8")
-        subprocess.run([*COMPILE, "requirements.in", "--output-file", str(LOCK)], cwd=folder, check=True)
+        subprocess.run(["uv", "pip", "compile", *OPTIONS, "requirements.in", "--output-file", str(LOCK)], cwd=folder, check=True)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main() -> None:
     if is_migrated(os.environ["DATABASE_URL"], head):
         os.environ["ENABLE_DB_MIGRATIONS"] = "false"
     sys.argv = ["open-webui", "serve", *arguments]
-    from open_webui import app
+    from open_webui import app  # type: ignore[import-untyped]
 
     app()
 

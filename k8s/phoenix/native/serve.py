@@ -19,7 +19,7 @@ ANTHROPIC = "pydantic_ai.models.anthropic"
 
 def bind_grpc(host: str) -> None:
     """Let gRPC servers that ask for all addresses listen on one."""
-    from grpc import aio
+    from grpc import aio  # type: ignore[import-untyped]
 
     make = aio.server
 

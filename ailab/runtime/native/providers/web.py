@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
+from functools import cache
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -113,9 +114,15 @@ def _certificates() -> ssl.SSLContext:
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     bundle = next((os.environ[name] for name in names if os.environ.get(name)), None)
     try:
-        return ssl.create_default_context(cafile=bundle)
+        return _context(bundle)
     except OSError:
         raise SourceError(f"{bundle}: can't be read as certificates (SSL_CERT_FILE names it)") from None
+
+
+@cache
+def _context(bundle: str | None) -> ssl.SSLContext:
+    # Reading the authorities takes 25 ms of CPU: too much for each of 200 jars.
+    return ssl.create_default_context(cafile=bundle)
 
 
 def _http_reason(code: int, headers: Message) -> str:

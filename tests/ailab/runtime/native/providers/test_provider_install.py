@@ -159,7 +159,8 @@ MISTAKES: list[tuple[Source, str]] = [
     ({"kind": "python", "python": "new", "lock": "native/wrong.lock"}, "python = 'new': can't be read (write it like \">=3.11,<3.14\")"),
     ({"kind": "npm", "lock": "native"}, "{service}/native/package.json: there is no such file"),
     ({"kind": "npm", "lock": "native/npm"}, 'provider thing: kind npm needs the provider node (needs = ["node"])'),
-    ({"kind": "archive", "url": "http://127.0.0.1/{os}", "checksums": "x"}, "provider thing: {os} in 'http://127.0.0.1/{os}' names nothing (known: {version}, {arch})"),
+    ({"kind": "archive", "url": "http://127.0.0.1/{os}", "checksums": "x"}, "provider thing: {os} in 'http://127.0.0.1/{os}' names nothing "
+     "(known: {version}, {arch})"),
     ({"kind": "debian", "packages": "native/none.lock"}, "{service}/native/none.lock: there is no such file"),
 ]  # fmt: skip
 

@@ -122,6 +122,7 @@ TAR_EVIL: list[tuple[list[Entry], str]] = [
 
 
 @pytest.mark.parametrize(("entries", "message"), TAR_EVIL)
+@pytest.mark.filterwarnings("ignore:Python 3.14 will")
 @pytest.mark.parametrize("filters", [True, False], ids=["python with filters", "python without"])
 def test_what_only_tars_can_do(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, entries: list[Entry], message: str, filters: bool) -> None:
     if not filters:
@@ -140,6 +141,7 @@ def test_devices_are_refused(tmp_path: Path, out: Path) -> None:
         open_up(tmp_path / "a.tar", out)
 
 
+@pytest.mark.filterwarnings("ignore:Python 3.14 will")
 def test_a_python_without_filters_unpacks_the_same(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(tarfile, "data_filter", raising=False)
     open_up(tar_of(tmp_path / "a.tar.gz", GOOD), out, strip=1)

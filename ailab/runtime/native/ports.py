@@ -1,0 +1,60 @@
+"""Who holds a port that a pod needs: asked before its programs start, as their own words for it differ and name nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from pathlib import Path
+
+from ailab.runtime.native.process import pids
+
+_LISTENS = "0A"
+
+
+class Taken(Exception):
+    """A port is held by a process that is none of the pod's; its text names place, cause and way out."""
+
+
+def require(address: str, ports: list[int]) -> None:
+    """Return when all these TCP ports are free.
+
+    Raises:
+        Taken: naming the first that isn't, and its holder.
+    """
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                # Whatever else is wrong with it, the program will say better.
+                if error.errno == errno.EADDRINUSE:
+                    choice = "port" if address == "127.0.0.1" else "network"
+                    raise Taken(f"{address}:{port} is held by {_holder(address, port)} (end it, or choose another {choice} in lab.toml)") from None
+
+
+def _holder(address: str, port: int) -> str:
+    inodes = {f"socket:[{inode}]" for inode in _sockets(address, port)}
+    for pid in pids() if inodes else []:
+        with contextlib.suppress(OSError):
+            if any(os.readlink(handle.path) in inodes for handle in os.scandir(f"/proc/{pid}/fd")):
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                return f"process {pid} ({name})"
+    return "a process of another user"
+
+
+def _sockets(address: str, port: int) -> set[str]:
+    """Inode numbers of the sockets that listen there, on this address or on all."""
+    own = int.from_bytes(socket.inet_aton(address), "little")
+    hosts = {f"{own:08X}", "0" * 8, "0" * 32, f"{'0' * 16}FFFF0000{own:08X}", f"{'0' * 16}FFFF0000{'0' * 8}"}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                host, _, number = fields[1].partition(":")
+                if fields[3] == _LISTENS and host in hosts and int(number, 16) == port:
+                    found.add(fields[9])
+    return found
