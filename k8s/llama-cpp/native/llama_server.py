@@ -51,9 +51,7 @@ _pooling = _one_of("llama_pooling_type", {word: f"LLAMA_POOLING_TYPE_{word.upper
 _LOAD_MODES = {"auto": "AUTO", "none": "NONE", "mmap": "MMAP", "mlock": "MLOCK", "dio": "DIRECT_IO"}
 _load_mode = _one_of("llama_load_mode", {word: f"LLAMA_LOAD_MODE_{name}" for word, name in _LOAD_MODES.items()})
 _SWITCH = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
-_flash_attention = _one_of(
-    "llama_flash_attn_type", {word: f"LLAMA_FLASH_ATTN_TYPE_{name}" for word, name in _SWITCH.items()}
-)
+_flash_attention = _one_of("llama_flash_attn_type", {word: f"LLAMA_FLASH_ATTN_TYPE_{name}" for word, name in _SWITCH.items()})
 
 IGNORED = ""
 

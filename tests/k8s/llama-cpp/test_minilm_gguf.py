@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-NATIVE = Path(__file__).parents[3] / "k8s" / "llama-cpp" / "native"
+SCRIPT = Path(__file__).parents[3] / "k8s" / "llama-cpp" / "native" / "minilm"
 WIDTH, INNER, LAYERS = 4, 8, 2
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "paris", "##ian", "!"]
 
 
 @pytest.fixture
 def converter(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(NATIVE))
+    monkeypatch.syspath_prepend(str(SCRIPT))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     import minilm_gguf
 

