@@ -125,7 +125,7 @@ def ensure(root: Path) -> Connection:
 
 def _spawn(root: Path, state: Path) -> bytes:
     read, write = os.pipe()
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPATH": str(root)}
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPATH": str(Path(__file__).parents[3])}
     with (state / "logs" / "guard.log").open("ab") as log:
         subprocess.Popen(
             [sys.executable, "-P", "-m", "ailab.runtime.native.guard", str(state), str(write)],

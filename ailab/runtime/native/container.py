@@ -132,8 +132,8 @@ class Runner:
             watcher.cancel()
             # Not `await watcher`: it could not tell the watcher's cancellation from our own.
             await asyncio.wait([watcher])
-            if not watcher.cancelled() and (error := watcher.exception()):
-                self.log.line(f"[ailab] probing failed: {type(error).__name__}: {error}")
+            if not watcher.cancelled() and (fault := watcher.exception()):
+                self.log.line(f"[ailab] probing failed: {type(fault).__name__}: {fault}")
         await self._clear()
         return code
 
@@ -193,6 +193,8 @@ class Runner:
         liveness = asyncio.ensure_future(self._liveness(spec.liveness)) if spec.liveness else None
         try:
             await self._readiness(spec.readiness, on_ready)
+            if liveness:
+                await liveness
         finally:
             if liveness:
                 liveness.cancel()
@@ -210,19 +212,20 @@ class Runner:
         return True
 
     async def _readiness(self, probe: Probe | None, on_ready: Callable[[], None]) -> None:
+        if probe is None:
+            self._set(ready=True, reason="")
+            return on_ready()
         good = bad = 0
         while True:
-            reason = await ask(probe, self.address, self.execute) if probe else None
+            reason = await ask(probe, self.address, self.execute)
             if self._killing:
-                return
+                return None
             good, bad = (0, bad + 1) if reason else (good + 1, 0)
-            if probe is None or (good >= probe.successes and not self.state.ready):
+            if good >= probe.successes and not self.state.ready:
                 self._set(ready=True, reason="")
                 on_ready()
             elif reason and (bad >= probe.failures or not self.state.ready):
                 self._set(ready=False, reason=reason)
-            if probe is None:
-                await asyncio.Event().wait()
             await asyncio.sleep(probe.period if self.state.ready else min(EAGER_S, probe.period))
 
     async def _liveness(self, probe: Probe) -> None:

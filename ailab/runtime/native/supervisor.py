@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ from ailab.runtime.native.installs import Installs
 from ailab.runtime.native.logs import Log, Redactor
 from ailab.runtime.native.pod import PodRunner
 from ailab.runtime.native.slots import Slots
+
+_FAREWELL_S = 0.2
+
+
+class Stopping(Exception):
+    """A change is asked for too late."""
 
 
 class Supervisor:
@@ -33,13 +39,14 @@ class Supervisor:
         self.secrets: dict[str, str] = {}
         self.plan: model.Plan | None = None
         self.pods: dict[str, PodRunner] = {}
+        self.wanted: set[str] = set()
         self.lab = process.lab_of(state)
         self.log_bytes, self.log_files = 10_000_000, 5
         self.slots = Slots(os.cpu_count() or 2)
         self.log = Log(self.logs / "supervisor.log", self.log_bytes, self.log_files, self.redact)
         self.installs = Installs(self.reaper, self.lab, self.log.line)
         self.code = process.code_digest()
-        self.stopping = asyncio.Event()
+        self.stopping, self.ended = asyncio.Event(), asyncio.Event()
         self._changed = asyncio.Event()
         self._applying = asyncio.Lock()
 
@@ -63,8 +70,9 @@ class Supervisor:
 
     async def ready(self, pod: str) -> None:
         """See `pod.Host`."""
-        if pod in self.pods:
-            await self.pods[pod].is_ready.wait()
+        # A pod may be replaced while others wait for it: what counts is whoever bears its name now.
+        while pod in self.wanted and not (pod in self.pods and self.pods[pod].is_ready.is_set()):
+            await self._changed.wait()
 
     # What the command line asks for.
 
@@ -75,7 +83,7 @@ class Supervisor:
             plan: the lab.
             only: these pods and what they require; what runs beside them is left alone unless it changed.
         """
-        async with self._applying:
+        async with self._changing():
             self._take(plan)
             wanted = {p.name: p for p in plan.pods}
             if only is not None:
@@ -83,42 +91,54 @@ class Supervisor:
                 wanted = {n: p for n, p in wanted.items() if n in keep}
             gone = [r for n, r in self.pods.items() if n not in wanted or wanted[n].checksum != r.spec.checksum]
             retried = [r for n, r in self.pods.items() if r not in gone and _gave_up(r)]
+            self._remember(plan, sorted(wanted))
+            self.wanted = set(wanted)
             await self._stop(gone + retried)
             fresh = [p for n, p in wanted.items() if n not in self.pods]
-            for spec in fresh:
-                self.pods[spec.name] = PodRunner(spec, self, self.state)
-            for spec in fresh:
-                self.pods[spec.name].start()
-            self._remember(plan, sorted(wanted))
-            self.changed()
+            self._start(fresh)
+            self.plan = plan  # only now: what status says of it must be so
             return {"stopped": sorted(r.spec.name for r in gone), "started": sorted(s.name for s in fresh)}
 
     async def restart(self, names: list[str]) -> dict[str, Any]:
         """Replace pods by fresh ones of the same plan."""
-        async with self._applying:
-            specs = [self.pods[n].spec for n in names if n in self.pods]
+        async with self._changing():
+            specs = [self.pods[n].spec for n in dict.fromkeys(names) if n in self.pods]
             await self._stop([self.pods[s.name] for s in specs])
-            for spec in specs:
-                self.pods[spec.name] = PodRunner(spec, self, self.state)
-                self.pods[spec.name].start()
+            self._start(specs)
             return {"restarted": [s.name for s in specs]}
 
     async def stop(self, names: list[str]) -> dict[str, Any]:
         """Stop some pods; they stay stopped until the next `up`."""
-        async with self._applying:
-            chosen = [self.pods[n] for n in names if n in self.pods]
-            await self._stop(chosen)
+        async with self._changing():
+            chosen = [self.pods[n] for n in dict.fromkeys(names) if n in self.pods]
+            self.wanted -= {r.spec.name for r in chosen}
             if self.plan:
-                self._remember(self.plan, sorted(self.pods))
+                self._remember(self.plan, sorted(self.wanted))
+            await self._stop(chosen)
             return {"stopped": sorted(r.spec.name for r in chosen)}
 
     async def down(self) -> dict[str, Any]:
         """Stop everything and end."""
+        self.stopping.set()
         async with self._applying:
             self.plan_file.unlink(missing_ok=True)
-            await self._stop(list(self.pods.values()))
-        self.stopping.set()
+        await self.ended.wait()
         return {"stopped": True}
+
+    async def end(self) -> None:
+        """Stop everything once no change is under way; none begins any more."""
+        async with self._applying:
+            self.wanted = set()
+            await self._stop(list(self.pods.values()))
+        self.ended.set()
+        self.changed()
+
+    @contextlib.asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        async with self._applying:
+            if self.stopping.is_set():
+                raise Stopping("the lab is being stopped")
+            yield
 
     def status(self, memory: bool = False) -> dict[str, Any]:
         """Everything that `status` shows."""
@@ -141,17 +161,18 @@ class Supervisor:
         while True:
             changed = self._changed
             await send(self.status())
+            if self.ended.is_set():
+                return
             await changed.wait()
             await asyncio.sleep(0.05)
 
     def _take(self, plan: model.Plan) -> None:
-        self.plan = plan
-        self.log_bytes, self.log_files = plan.log_bytes, plan.log_files
         values, _ = dotenv.parse(Path(plan.secrets).read_text("utf-8"), ".env")
         self.secrets = values
         # An address is no secret, and redacting it would make logs unreadable.
         self.redact = Redactor(v for k, v in values.items() if not k.endswith("_EMAIL"))
         self.log.redact = self.redact
+        self.log_bytes, self.log_files = plan.log_bytes, plan.log_files
         if not self.pods:
             self.slots = Slots(plan.parallel_starts or max(2, os.cpu_count() or 2))
         self.installs.use(plan.providers)
@@ -161,6 +182,14 @@ class Supervisor:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(json.dumps({"wanted": wanted, "plan": model.dump(plan)}))
         os.replace(temporary, self.plan_file)
+
+    def _start(self, specs: list[model.Pod]) -> None:
+        if self.stopping.is_set():  # since the change began
+            return
+        for spec in specs:
+            self.pods[spec.name] = PodRunner(spec, self, self.state)
+            self.pods[spec.name].start()
+        self.changed()
 
     async def _stop(self, runners: list[PodRunner]) -> None:
         """Stop pods in the order reversed to that of their start: whoever requires goes before what it requires."""
@@ -185,11 +214,16 @@ class Supervisor:
             self.log.line(f"the remembered plan cannot be used: {error}")
             return
         self.log.line("going on with the plan of a supervisor that ended")
-        await self.apply(plan, saved["wanted"])
+        try:
+            await self.apply(plan, saved["wanted"])
+        except (OSError, Stopping) as error:
+            self.log.line(f"the remembered plan cannot be gone on with: {error}")
 
 
 def _gave_up(runner: PodRunner) -> bool:
-    return runner.status in ("Unavailable", "ImagePullBackOff", "CreateContainerError", "Stopped")
+    """Whether its next try is its own no longer, or far away: who says `up` wants it now."""
+    waits = any(r.state.status == "CrashLoopBackOff" for r in runner.runners)
+    return waits or runner.status in ("Unavailable", "ImagePullBackOff", "CreateContainerError", "Init:CrashLoopBackOff", "Stopped")
 
 
 def with_requirements(plan: model.Plan, names: list[str]) -> set[str]:
@@ -211,13 +245,24 @@ async def serve(state: Path, on_ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stopping.set)
-    server = await asyncio.start_unix_server(lambda r, w: _client(supervisor, r, w), sock=bind(state))
+    clients: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(_client(supervisor, reader, writer))
+        clients.add(task)
+        task.add_done_callback(clients.discard)
+
+    server = await asyncio.start_unix_server(connected, sock=bind(state))
     on_ready()
-    async with server:
-        await supervisor.recover()
-        await supervisor.stopping.wait()
-        await supervisor._stop(list(supervisor.pods.values()))
-        shutil.rmtree(process.memory_folder(supervisor.lab), ignore_errors=True)
+    await supervisor.recover()
+    await supervisor.stopping.wait()
+    supervisor.changed()
+    await supervisor.end()
+    shutil.rmtree(process.memory_folder(supervisor.lab), ignore_errors=True)
+    server.close()
+    # Whoever asked for the end is told; who says nothing isn't waited for.
+    if clients:
+        await asyncio.wait(clients, timeout=_FAREWELL_S)
 
 
 async def _client(supervisor: Supervisor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,8 +270,8 @@ async def _client(supervisor: Supervisor, reader: asyncio.StreamReader, writer: 
         writer.write(json.dumps(data).encode() + b"\n")
         await writer.drain()
 
-    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-        while line := await reader.readline():
+    with contextlib.suppress(ConnectionError, ValueError):
+        while not supervisor.ended.is_set() and (line := await reader.readline()):
             try:
                 await _answer(supervisor, json.loads(line), send)
             except ConnectionError:
@@ -259,9 +304,11 @@ async def _answer(supervisor: Supervisor, request: dict[str, Any], send: Callabl
             await send({"error": f"unknown request {other!r}"})
 
 
-def run(state: Path, on_ready: Callable[[], None]) -> int:
-    """The supervisor as a process; returns its exit code."""
+def run(state: Path, guard: int, on_ready: Callable[[], None]) -> int:
+    """The supervisor as a process below its guard; returns its exit code."""
     process.die_with_parent(signal.SIGTERM)
+    if os.getppid() != guard:  # it died before it could be asked to tell us
+        return 0
     process.become_subreaper()
     asyncio.run(serve(state, on_ready))
     return 0

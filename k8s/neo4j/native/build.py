@@ -17,6 +17,7 @@ import time
 import urllib.request
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 from start import ARCHIVE, CLASS_PATH, java_command, write_conf
 
@@ -116,6 +117,9 @@ def main() -> None:
     for jar in sorted(folder.glob("*.jar")):
         unsign(jar)
     write_class_path(folder)
+    if quote(str(folder)) != str(folder):
+        print(f"neo4j: no archive of classes, since the JVM takes none from a path like {folder}; it starts more slowly", file=sys.stderr)
+        return
     # Others wait for their programs too; Neo4j isn't what the first chat needs.
     os.nice(10)
     try:

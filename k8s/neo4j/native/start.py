@@ -15,6 +15,8 @@ from pathlib import Path
 NOT_SETTINGS = {"NEO4J_AUTH", "NEO4J_EDITION", "NEO4J_HOME", "NEO4J_PLUGINS", "NEO4J_DEBUG"}
 # Made by build.py, beside the jars: `-cp` with all of them, and the classes of a start as the JVM maps them into memory.
 CLASS_PATH, ARCHIVE = "class-path", "classes.jsa"
+# At the address that it was made for: moved elsewhere, every page of it would be the process' own memory, 90 MB.
+MAP = ("-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0")
 MAIN = "org.neo4j.server.CommunityEntryPoint"
 # How Neo4j 5 hashes a password (org.neo4j.server.security.SecureHasher).
 ITERATIONS = 1024
@@ -99,7 +101,7 @@ def main() -> None:
     conf = settings(dict(os.environ))
     set_first_password(Path(conf["server.directories.data"]), os.environ.get("NEO4J_AUTH", ""))
     archive = folder / ARCHIVE
-    flags = [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
+    flags = [*MAP, f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
     argv = java_command(java, folder, conf, *flags) + write_conf(Path.cwd(), conf)
     # The server needs no password in its environment.
     env = {name: value for name, value in os.environ.items() if not name.startswith("NEO4J_") and name != "GRAPH_PASSWORD"}
