@@ -38,10 +38,11 @@ def down(root: Path, services: list[str], as_json: bool) -> int:
             with contextlib.suppress(Down):  # the socket closes when all is ended
                 connection.receive(30)
     except Down:
+        left = client.clear(root)
         if as_json:
-            emit({"stopped": False})
+            emit({"stopped": bool(left)})
         else:
-            say("the lab was not up")
+            say(f"the lab was not up; ended {left} processes that were left of it" if left else "the lab was not up")
         return 0
     except (Refused, TimeoutError) as error:
         fail(f"the lab did not stop: {error} (./lab status shows what still runs)")

@@ -13,8 +13,8 @@ OK, NOT_AS_ASKED, USAGE = 0, 1, 2
 
 
 def root() -> Path:
-    """The repository's root: where lab.toml stands beside this package."""
-    return Path(__file__).resolve().parents[2]
+    """The repository's root: where lab.toml stands beside this package, or the folder that AILAB_ROOT names."""
+    return Path(os.environ.get("AILAB_ROOT") or Path(__file__).parents[2]).resolve()
 
 
 def fail(*messages: object, code: int = NOT_AS_ASKED) -> NoReturn:

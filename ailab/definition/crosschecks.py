@@ -137,6 +137,8 @@ def _pods(manifests: Sequence[Manifest], known: Collection[str]) -> Iterator[Pro
         taken: dict[int, str] = {}
         for c in containers(m.pod):
             place = f"{m.file} {c['name']}"
+            if image_tag(c["image"])[1] in ("", "latest"):
+                yield Problem(f"{place} image", f"{c['image']} names no version", "write a tag, and one that stays what it is")
             ports = [(p.get("name", ""), p["containerPort"]) for p in c.get("ports", [])]
             for _, number in ports:
                 other = taken.setdefault(number, c["name"])

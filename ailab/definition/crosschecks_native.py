@@ -80,7 +80,5 @@ def _workload(m: Manifest, native: NativeSpec) -> Iterator[Problem]:
     for image in sorted(set(images.values())):
         repository, tag = image_tag(image)
         for name, provider in native.provider.items():
-            if provider.image == repository and tag.removeprefix("v") != provider.version:
-                yield Problem(
-                    _place(m.service, f"provider.{name}.version"), f"{provider.version} is not the image's {tag or 'tag'}", f"{m.file} says {image}"
-                )
+            if provider.image == repository and tag and tag.removeprefix("v") != provider.version:
+                yield Problem(_place(m.service, f"provider.{name}.version"), f"{provider.version} is not the image's {tag}", f"{m.file} says {image}")

@@ -7,6 +7,7 @@ import re
 import secrets
 import stat
 import string
+import tempfile
 from pathlib import Path
 
 from ailab.definition.problems import Problem, did_you_mean, unreadable
@@ -61,8 +62,8 @@ def make(example: Path, target: Path) -> bool:
     """Write .env unless it exists; it is complete and 0600 from the moment it appears. Returns whether it was written."""
     if target.exists():
         return False
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".new", dir=target.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(fill(example.read_text("utf-8")))

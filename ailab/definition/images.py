@@ -9,14 +9,14 @@ from typing import Annotated
 from pydantic import AfterValidator, ValidationError
 
 from ailab.definition.problems import Problem
-from ailab.definition.strict import Strict, problems_of, read_toml
+from ailab.definition.strict import Strict, problems_of, read_toml, shown
 
 FILE = "k8s/images.toml"
 
 
 def _digest(value: str) -> str:
     if value and not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
-        raise ValueError(f"{value!r} is no digest|sha256: and 64 hex digits, or \"\" while it is not known")
+        raise ValueError(f"{shown(value)} is no digest|sha256: and 64 hex digits, or \"\" while it is not known")
     return value
 
 

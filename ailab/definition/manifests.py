@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from ailab.definition.strict import problems_of
 
 WORKLOADS = ("Deployment", "StatefulSet")
 Object = dict[str, Any]
+
+
+# The parser's words for the commonest mistakes don't tell what to do.
+_YAML = {
+    "but found another document": ("a second document begins here", "one document a file"),
+    "found character that cannot start any token": ("a tab, or another character that nothing begins with", "indent with spaces, put texts in quotes"),
+    "could not find expected ':'": ("a line before this place has no colon after its key", "write key: value"),
+}
+_TWICE = "stands twice"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -31,7 +41,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key that is not text", key.start_mark)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} {_TWICE}", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
 
@@ -67,16 +77,23 @@ class Manifest:
 def load_yaml(text: str, place: str) -> tuple[Any, list[Problem]]:
     """One YAML document, or the problem with it, with line and column."""
     try:
-        return yaml.load(text, Loader=_Loader), []  # noqa: S506 - the loader is a safe one
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - the loader is a safe one
+        if "&" in text:
+            json.dumps(data, default=str)  # raises for an alias within its own anchor
+        return data, []
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{place}:{mark.line + 1}:{mark.column + 1}" if mark else place
-        return None, [Problem(where, f"no valid YAML: {error.problem}", "mend the syntax at or before this place")]
+        what = error.problem or "something that is none"
+        if what.endswith(_TWICE):
+            return None, [Problem(where, what, "keep one of the two")]
+        what, way_out = _YAML.get(what, (what, "mend the syntax at or before this place"))
+        return None, [Problem(where, f"no valid YAML: {what}", way_out)]
     except yaml.YAMLError as error:
         return None, [Problem(place, f"no valid YAML: {str(error).splitlines()[0]}", "mend the syntax")]
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         # What PyYAML's constructors raise for a tag and a value that don't fit each other, such as !!int "x".
-        return None, [Problem(place, "no valid YAML: a value does not fit its tag, or is nested too deeply", "write plain values without !tags")]
+        return None, [Problem(place, "no valid YAML: a value that fits neither its tag nor its anchor", "write plain values, without ! and &")]
 
 
 def read_manifests(root: Path) -> tuple[list[Manifest], list[Problem]]:

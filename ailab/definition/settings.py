@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError, field_validator
 
 from ailab.definition.problems import Problem, did_you_mean
-from ailab.definition.strict import Strict, problems_of, read_toml
+from ailab.definition.strict import Strict, problems_of, read_toml, shown
 
 OFF_BY_DEFAULT = frozenset({"ollama", "vllm"})
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -26,7 +26,7 @@ class Lab(Strict):
     @classmethod
     def _label(cls, value: str) -> str:
         if not _LABEL.fullmatch(value):
-            raise ValueError(f"{value!r} is no DNS label|lower-case letters, digits and hyphens, 63 at most")
+            raise ValueError(f"{shown(value)} is no DNS label|lower-case letters, digits and hyphens, 63 at most")
         return value
 
 
@@ -47,9 +47,9 @@ class Native(Strict):
         try:
             network = ipaddress.IPv4Network(value)
         except ValueError:
-            raise ValueError(f"{value!r} is no IPv4 network|{way_out}") from None
+            raise ValueError(f"{shown(value)} is no IPv4 network|{way_out}") from None
         if network.prefixlen != 16 or network.network_address.packed[0] != 127 or network.network_address.packed[1] == 0:
-            raise ValueError(f"{value!r} is not such a network|{way_out}")
+            raise ValueError(f"{shown(value)} is not one of loopback's|{way_out}")
         return value
 
 

@@ -20,6 +20,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+# The parser's words for the commonest mistakes don't tell what to do.
+_TOML = {
+    "Cannot overwrite a value": ("a key that stands twice", "keep one of the two"),
+    "Illegal character '\\n'": ("a text that does not end on its line", "close its quotes"),
+    "Invalid value": ("what stands here is no value", "text stands in quotes"),
+}
+
+
 def read_toml(path: Path, place: str, missing: str) -> tuple[dict[str, Any] | None, list[Problem]]:
     """A TOML file as plain data, or what is wrong with it.
 
@@ -34,7 +42,8 @@ def read_toml(path: Path, place: str, missing: str) -> tuple[dict[str, Any] | No
         cause, _, at = str(error).partition(" (at ")
         line, _, column = at.removesuffix(")").removeprefix("line ").partition(", column ")
         where = f"{place}:{line}:{column}" if column else place
-        return None, [Problem(where, f"no valid TOML: {cause[:1].lower()}{cause[1:]}", "mend the syntax at or before this place")]
+        what, way_out = _TOML.get(cause, (cause[:1].lower() + cause[1:], "mend the syntax at or before this place"))
+        return None, [Problem(where, f"no valid TOML: {what}", way_out)]
     except (OSError, UnicodeDecodeError) as error:
         return None, [unreadable(place, error)]
 
@@ -47,7 +56,7 @@ def problems_of(error: ValidationError, file: str, model: type[BaseModel]) -> li
 _PLAIN = {
     "string_type": ("text", "put it in quotes"),
     "bool_type": ("true or false", "write it without quotes"),
-    "int_type": ("a whole number", "write it without quotes and fraction"),
+    "int_type": ("a whole number", "write digits without quotes"),
     "float_type": ("a number", "write it without quotes"),
     "list_type": ("a list", "write [ … ]"),
     "dict_type": ("a table", "write keys with values"),
@@ -62,7 +71,7 @@ def _problem(e: Any, file: str, model: type[BaseModel]) -> Problem:
     if kind == "extra_forbidden":
         return Problem(place, "unknown key", did_you_mean(str(e["loc"][-1]), _keys(allowed)))
     if kind == "missing":
-        return Problem(place, "this key is missing", f"write it: {_word(allowed, e['loc'][-1])}")
+        return Problem(place, "this key is missing", f"required: {_word(allowed, e['loc'][-1])}")
     if kind == "invalid_key":
         return Problem(place, "a key that is not text", "put it in quotes")
     if kind in _PLAIN:
@@ -81,7 +90,7 @@ def _problem(e: Any, file: str, model: type[BaseModel]) -> Problem:
         words = [w.strip(" '") for w in e["ctx"]["expected_tags"].split(",")]
         return Problem(f"{place}.kind", f"no kind is named {e['ctx']['tag']!r}", did_you_mean(str(e["ctx"]["tag"]), words))
     if kind == "union_tag_not_found":
-        return Problem(f"{place}.kind", "this key is missing", "write it: text")
+        return Problem(f"{place}.kind", "this key is missing", "required: text")
     if kind == "too_short":
         return Problem(place, "this list is empty", "write at least one entry")
     if kind == "value_error" and "|" in str(e["ctx"]["error"]):

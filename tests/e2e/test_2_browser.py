@@ -72,7 +72,9 @@ def test_the_trace_is_on_phoenix_page(lab: Clone, page: Page) -> None:
     page.get_by_role("button", name="Log In").click()
     # Phoenix lets the first administrator choose a password of their own.
     page.wait_for_url("**/reset-password*")
-    for field, value in zip(page.locator("input[type=password]").all(), [password, f"{password}-2", f"{password}-2"], strict=True):
+    fields = page.locator("input[type=password]")
+    expect(fields).to_have_count(3)
+    for field, value in zip(fields.all(), [password, f"{password}-2", f"{password}-2"], strict=True):
         field.fill(value)
     page.get_by_role("button", name="Reset Password").click()
     page.wait_for_url("**/login*")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ailab.runtime.native import guard
 from ailab.runtime.native.control import Connection, Down
 from ailab.runtime.native.process import code_digest, lab_of
 
@@ -40,8 +42,10 @@ def make_state(root: Path) -> Path:
             folder.mkdir(exist_ok=True)
         (state / "run").chmod(0o700)
         probe = state / "run" / f".write-{os.getpid()}"
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x" * 4096)
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         place = error.filename or state
         raise CannotStart(f"{place}: {error.strerror} (the lab keeps its state here: make room, or clone to a folder that is yours)") from error
@@ -105,25 +109,56 @@ def ensure(root: Path) -> Connection:
         with contextlib.suppress(Down):
             connection = Connection(state)
             status = connection.ask("status")
-            if not status.get("stopping"):
-                if status.get("code") == code_digest():
-                    return connection
-                # Newer code on disk: the new supervisor goes on with the remembered plan.
-                connection.ask("end")
-                end += _END_S
-            with contextlib.suppress(Down, TimeoutError):
+            if status["code"] == code_digest() and not status["stopping"]:
+                return connection
+            with connection:
+                if not status["stopping"]:
+                    # Newer code on disk: the new supervisor goes on with the remembered plan.
+                    connection.ask("end")
+                end = time.monotonic() + _END_S
                 connection.send("watch")
-                while time.monotonic() < end:
-                    connection.receive(_END_S)
-        said = _spawn(root, state)
+                with contextlib.suppress(TimeoutError):
+                    while time.monotonic() < end:
+                        connection.receive(_END_S)
+        said = _spawn(state)
         if said == b"ready":
-            return Connection(state)
-        if said != b"busy" or time.monotonic() > end:
+            with contextlib.suppress(Down):
+                return Connection(state)
+        if said not in (b"ready", b"busy") or time.monotonic() > end:
             raise CannotStart(f"{state}/logs/guard.log: the supervisor did not start (its last lines: {_last(state)})")
         time.sleep(0.1)  # a supervisor that has just closed its socket ends within moments
 
 
-def _spawn(root: Path, state: Path) -> bytes:
+def clear(root: Path) -> int:
+    """End what is left of a lab whose supervisor does not answer; returns how many processes that were.
+
+    Raises:
+        TimeoutError: its guard does not end.
+    """
+    state, end = state_of(root), time.monotonic() + _END_S
+    if not (state / "run" / "lock").exists():
+        return 0
+    lock = os.open(state / "run" / "lock", os.O_RDWR)
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # A guard that is about to start its supervisor again.
+                if time.monotonic() > end:
+                    raise TimeoutError(f"process {guard.holder(lock)} does not end") from None
+                if pid := guard.holder(lock):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+                time.sleep(0.1)
+        (state / "run" / "plan.json").unlink(missing_ok=True)
+        return guard.sweep(lab_of(state))
+    finally:
+        os.close(lock)
+
+
+def _spawn(state: Path) -> bytes:
     read, write = os.pipe()
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPATH": str(Path(__file__).parents[3])}
     with (state / "logs" / "guard.log").open("ab") as log:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import time
@@ -33,11 +34,13 @@ def main() -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.write(ready, b"busy")
+        _tell(ready, b"busy")
         return 0
+    os.truncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
     process.become_subreaper()
-    mark = process.Mark.of(process.lab_of(state))
-    sweep(mark)
+    lab = process.lab_of(state)
+    sweep(lab)
     wait = 0.5
     while True:
         began = time.monotonic()
@@ -51,7 +54,7 @@ def main() -> int:
         asked = _wait(child)
         for number in (signal.SIGTERM, signal.SIGINT):  # there is nobody left to hand them to
             signal.signal(number, signal.SIG_DFL)
-        sweep(mark)
+        sweep(lab)
         if asked:
             return 0
         wait = 1.0 if time.monotonic() - began > _LIMIT_S else wait * 2
@@ -68,7 +71,7 @@ def _child(state: Path, ready: int, guard: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     code = 70
     try:
-        code = run(state, guard, lambda: _tell(ready))
+        code = run(state, guard, lambda: _tell(ready, b"ready"))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -76,9 +79,10 @@ def _child(state: Path, ready: int, guard: int) -> None:
         os._exit(code)
 
 
-def _tell(ready: int) -> None:
+def _tell(ready: int, word: bytes) -> None:
     if ready >= 0:
-        os.write(ready, b"ready")
+        with contextlib.suppress(BrokenPipeError):  # whoever started us may be gone
+            os.write(ready, word)
         os.close(ready)
 
 
@@ -98,16 +102,24 @@ def _wait(child: int) -> bool:
             return os.waitstatus_to_exitcode(status) == 0
 
 
-def sweep(mark: process.Mark) -> None:
-    """End what an earlier supervisor left: our own children by now, and marked processes wherever they are."""
+def holder(lock: int) -> int:
+    """The guard's process id, as the file that it has locked says; 0 when no guard has it."""
+    pid = int(os.pread(lock, 20, 0) or 0)
+    with contextlib.suppress(OSError):
+        if __spec__.name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return pid
+    return 0
+
+
+def sweep(lab: str) -> int:
+    """End what an earlier supervisor left: our own children by now, and marked processes wherever they are; returns their number."""
     own = [pid for pid in process.pids() if (s := process.stat_of(pid)) and s[0] == os.getpid()]
-    process.kill_all(own, mark)
-    while True:
-        try:
-            if not os.waitpid(-1, os.WNOHANG)[0]:
-                return
-        except ChildProcessError:
-            return
+    count = process.kill_all(own, process.Mark.of(lab))
+    shutil.rmtree(process.memory_folder(lab), ignore_errors=True)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return count
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 # Where a provider's folder goes, in any string of the plan; known only once it is installed.
@@ -136,7 +135,7 @@ def load(text: str) -> Plan:
     """
     try:
         return _build(Plan, json.loads(text))  # type: ignore[no-any-return]
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not a plan of this version: {error}") from error
 
 
@@ -150,11 +149,3 @@ def _build(cls: Any, data: Any) -> Any:
         hints = get_type_hints(cls)
         return cls(**{k: _build(hints[k], v) for k, v in data.items()})
     return data
-
-
-def read(path: Path) -> Plan | None:
-    """The plan that a file holds, None when there is none that can be used."""
-    try:
-        return load(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -34,8 +34,8 @@ class Mounts:
         if not table:
             return value
         longest_first = sorted(table, key=len, reverse=True)
-        # Before it: nothing that makes it the inner part of another path; after it: the path ends or goes on below.
-        pattern = r"(?<![\w./-])(" + "|".join(map(re.escape, longest_first)) + r")(?=$|[/\s\"':;,)\]}]|\.$)"
+        # Before it: nothing that makes it the inner part of another path; after it: nothing that makes its last name a longer one.
+        pattern = r"(?<![\w./-])(" + "|".join(map(re.escape, longest_first)) + r")(?:(?=\.(?:\s|$))|(?![\w.+~@%#$*{-]))"
         return re.sub(pattern, lambda m: table[m[1]], value, flags=re.MULTILINE)
 
     def files(self, configs: dict[str, dict[str, str]]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from typing import Any
 
 from ailab.definition.crosschecks import DOMAIN, NAMESPACE, REQUIRES, split
@@ -122,7 +123,8 @@ class _Maker:
         self, definition: Definition, place: Place, addresses: dict[str, str], configs: dict[str, dict[str, str]]
     ) -> None:
         self.definition, self.place, self.addresses, self.configs = definition, place, addresses, configs
-        self.names = sorted((f"{s}.{DOMAIN}", a) for s, a in addresses.items())
+        # A whole name: neither the end of a longer one nor its beginning.
+        self.names = re.compile(rf"(?<![\w.-])([a-z0-9-]+)\.{re.escape(DOMAIN)}(?![\w-]|\.\w)")
         self.known = sorted({n for s in definition.native.values() for n in s.provider})
 
     def pod(self, obj: Object, urls: list[str]) -> Pod:
@@ -190,8 +192,7 @@ class _Maker:
         return {name: _placeholders(v.path, fill) for name, v in native.volume.items()}
 
     def _text(self, value: str, volumes: Mounts, container: str | None = None) -> str:
-        for name, address in self.names:
-            value = value.replace(name, address)
+        value = self.names.sub(lambda m: self.addresses.get(m[1], m[0]), value)
         return volumes.rewrite(value, container)
 
     def _container(self, pod: str, c: Object, spec: Spec, volumes: Mounts) -> Container:
@@ -205,8 +206,9 @@ class _Maker:
         args = [] if spec.replace_command else [text(a) for a in c.get("args", [])]
         argv = (own if spec.replace_command or not manifest else manifest) + args + [_placeholders(a, fill) for a in spec.args]
         env = [e for entry in c.get("envFrom", []) for e in self._env_from(entry, text)]
-        env += [_env(e, self.configs, text) for e in c.get("env", []) if e["name"] not in spec.env]
-        env += [EnvEntry(k, _placeholders(v, fill)) for k, v in spec.env.items()]
+        listed = {e["name"]: _env(e, self.configs, text) for e in c.get("env", [])}
+        # Each in the manifest's place, so that a later $(NAME) sees it.
+        env += (listed | {k: EnvEntry(k, _placeholders(v, fill)) for k, v in spec.env.items()}).values()
         probes = {k: _probe(c.get(f"{k}Probe"), c, text) for k in ("startup", "liveness", "readiness")}
         hook = c.get("lifecycle", {}).get("postStart", {}).get("exec", {}).get("command", [])
         limit = c.get("resources", {}).get("limits", {}).get("memory", "0")
@@ -261,9 +263,8 @@ def _probe(probe: Object | None, c: Object, text: Any) -> Probe | None:
 
 
 def _placeholders(value: str, fill: dict[str, str]) -> str:
-    for name, text in fill.items():
-        value = value.replace("{" + name + "}", text)
-    return value
+    # At once: what was put in may hold braces itself.
+    return re.sub(r"\{([^{}]+)\}", lambda m: fill.get(m[1], m[0]), value)
 
 
 _UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "k": 1e3, "M": 1e6, "G": 1e9}

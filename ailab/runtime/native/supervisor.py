@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -210,7 +209,7 @@ class Supervisor:
             plan = model.load(saved["plan"])
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             self.log.line(f"the remembered plan cannot be used: {error}")
             return
         self.log.line("going on with the plan of a supervisor that ended")
@@ -258,7 +257,6 @@ async def serve(state: Path, on_ready: Callable[[], None]) -> None:
     await supervisor.stopping.wait()
     supervisor.changed()
     await supervisor.end()
-    shutil.rmtree(process.memory_folder(supervisor.lab), ignore_errors=True)
     server.close()
     # Whoever asked for the end is told; who says nothing isn't waited for.
     if clients:

@@ -23,6 +23,13 @@ def _integer(text: str) -> int:
         raise UsageError(f"wants a whole number, got {text!r}") from None
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"wants a number, got {text!r}") from None
+
+
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
@@ -92,6 +99,8 @@ FLAGS = (
     Flag(("-ngl", "--gpu-layers", "--n-gpu-layers"), "n_gpu_layers", _integer),
     Flag(("--context-shift",), "ctx_shift"),
     Flag(("--keep",), "n_keep", _integer),
+    Flag(("--temp", "--temperature"), "sampling.temp", _number),
+    Flag(("--repeat-penalty",), "sampling.penalty_repeat", _number),
     Flag(("--chat-template",), "chat_template", str),
     Flag(("--jinja",), "use_jinja"),
     Flag(("--no-jinja",), "use_jinja", value=False),

@@ -6,15 +6,12 @@ start), and one start in an empty folder leaves an archive of the classes that i
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import zipfile
 from pathlib import Path
 from urllib.parse import quote
@@ -22,17 +19,15 @@ from urllib.parse import quote
 from start import ARCHIVE, CLASS_PATH, java_command, write_conf
 
 BOUND_S = 180
-# What a documents service asks first; the classes of planner and runtime get into the archive with it.
-QUERIES = (
-    "CREATE CONSTRAINT warm IF NOT EXISTS FOR (n:Warm) REQUIRE n.id IS UNIQUE",
-    "UNWIND [1, 2] AS id MERGE (n:Warm {id: id}) SET n.text = 'x' MERGE (m:Warm {id: id + 1}) MERGE (n)-[:NEXT]->(m) RETURN count(*)",
-    "MATCH (n:Warm)-[:NEXT]->(m) WHERE n.id > 0 RETURN m.id AS id, collect(n.text)[0] AS text ORDER BY id LIMIT 5",
-)
+# Nothing runs long enough here to be worth the second compiler, and what is left out of the archive is no news.
+ONCE = ("-XX:TieredStopAtLevel=1", "-Xlog:disable")
 CONF = {
     "server.memory.heap.initial_size": "256m",
     "server.memory.heap.max_size": "256m",
     "server.memory.pagecache.size": "16m",
     "server.default_listen_address": "127.0.0.1",
+    "server.bolt.listen_address": "127.0.0.1:0",
+    "server.http.listen_address": "127.0.0.1:0",
     "dbms.security.auth_enabled": "false",
     "dbms.usage_report.enabled": "false",
     "db.tx_log.preallocate": "false",
@@ -66,44 +61,20 @@ def write_class_path(folder: Path) -> None:
     (folder / CLASS_PATH).write_text(f'-cp "{quoted}"\n')
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now; Neo4j could choose its own, but doesn't tell which."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def ask(port: int, query: str) -> None:
-    body = json.dumps({"statements": [{"statement": query}]}).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/db/neo4j/tx/commit", body, {"Content-Type": "application/json"}
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=60) as answer:
-        if errors := json.load(answer)["errors"]:
-            raise RuntimeError(errors[0]["message"])
-
-
 def make_archive(java: str, folder: Path) -> None:
-    """Start, ask, stop; the JVM writes the archive on its way out."""
+    """Start and stop once; the JVM writes the archive on its way out."""
     new = folder / f"{ARCHIVE}.new"
-    http, bolt = free_ports(2)
-    conf = {**CONF, "server.http.listen_address": f"127.0.0.1:{http}", "server.bolt.listen_address": f"127.0.0.1:{bolt}"}
     with tempfile.TemporaryDirectory(prefix="neo4j-") as home:
         log = Path(home) / "log"
-        argv = java_command(java, folder, conf, f"-XX:ArchiveClassesAtExit={new}", "-Xlog:disable", "-Xlog:all=off")
+        argv = java_command(java, folder, CONF, *ONCE, f"-XX:ArchiveClassesAtExit={new}")
         with log.open("wb") as out:
-            server = subprocess.Popen(argv + write_conf(Path(home), conf), cwd=home, stdout=out, stderr=out)
+            server = subprocess.Popen(argv + write_conf(Path(home), CONF), cwd=home, stdout=out, stderr=out)
         try:
             end = time.monotonic() + BOUND_S
             while "Started." not in log.read_text():
                 if server.poll() is not None or time.monotonic() > end:
                     raise RuntimeError("it did not start: " + log.read_text()[-500:])
                 time.sleep(0.3)
-            for query in QUERIES:
-                ask(http, query)
             server.terminate()
             server.wait(BOUND_S)
         finally:

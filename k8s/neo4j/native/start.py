@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import sys
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def set_first_password(data: Path, auth: str) -> None:
     whole = folder / "auth.ini.new"
     whole.unlink(missing_ok=True)
     whole.touch(mode=0o600)
-    whole.write_text(auth_line(password, secrets.token_bytes(32)))
+    whole.write_text(auth_line(password, os.urandom(32)))
     whole.replace(folder / "auth.ini")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ENGINE = HERE.parents[2] / "k8s" / "litellm" / "native" / "prisma-engine"
+DATASOURCE = 'datasource db {\n  provider = "postgresql"\n  url = env("DATABASE_URL")\n}\n'
 SCHEMA = """
 model Key {
   token    String @id
@@ -154,15 +157,39 @@ def test_settings_that_are_not_supported_are_refused(javascript: Callable[[str, 
     assert javascript(body, f"postgresql://a:b@c/d?{parameter}").endswith("is not supported")
 
 
-def test_only_our_own_user_may_connect(javascript: Callable[[str, Any], Any]) -> None:
+def test_the_other_ends_user_is_found_in_the_kernels_table(javascript: Callable[[str, Any], Any]) -> None:
     table = (
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
         "   0: 0100007F:B268 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0 100 0 0 10 0\n"
         "   1: 0100007F:C350 0100007F:B268 01 00000000:00000000 00:00000000 00000000 65534        0 12 1 0 20 4 30 10 -1\n"
         "   2: 0100007F:B268 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 13 1 0 20 4 30 10 -1\n"
     )
-    assert javascript("return load('peer').ownerOf(input, 0xC350, 0xB268);", table) == 65534
-    assert javascript("return load('peer').ownerOf(input, 0xC351, 0xB268);", table) is None
+    assert javascript("return [...load('peer').owners(input, 0xB268)];", table) == [[0xC350, 65534]]
+    assert javascript("return [...load('peer').owners(input, 0xB269)];", table) == []
+
+
+def test_another_user_gets_no_answer(in_store: Callable[[str], Path], tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can ask as another user")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "schema.prisma").write_text(DATASOURCE)
+    env = {"PATH": f"{in_store('node')}/bin:{os.defpath}", "PRISMA_DML_PATH": str(tmp_path / "schema.prisma")}
+    env["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    ask = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port} && printf 'GET /status HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3"]
+    engine = subprocess.Popen([in_store("prisma-engine") / "query-engine", "-p", str(port)], env=env)
+    try:
+        deadline = time.monotonic() + 20
+        while not (ours := subprocess.run(ask, capture_output=True, timeout=10, check=False).stdout):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        theirs = subprocess.run(ask, capture_output=True, timeout=10, check=False, user=65534, group=65534, extra_groups=[])
+    finally:
+        engine.kill()
+        engine.wait(10)
+    assert ours.endswith(b'{"status":"ok"}')
+    assert theirs.stdout == b""
 
 
 def test_the_version_is_the_one_that_the_client_expects() -> None:
@@ -174,7 +201,7 @@ def test_the_version_is_the_one_that_the_client_expects() -> None:
 
 def test_an_engine_that_cannot_start_says_why(in_store: Callable[[str], Path], tmp_path: Path) -> None:
     schema = tmp_path / "schema.prisma"
-    schema.write_text('datasource db {\n  provider = "postgresql"\n  url = env("DATABASE_URL")\n}\n')
+    schema.write_text(DATASOURCE)
     env = {"PATH": f"{in_store('node')}/bin:{os.defpath}", "PRISMA_DML_PATH": str(schema)}
     done = subprocess.run([in_store("prisma-engine") / "query-engine", "-p", "1"], env=env, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1

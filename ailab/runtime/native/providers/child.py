@@ -19,8 +19,9 @@ from ailab.runtime.native.providers.verdicts import verdict
 _TAIL_LINES = 15
 _TAIL_WIDTH = 400
 _GUARD = Path(__file__).with_name("guard.py")
+# AILAB_LAB is the mark by which a supervisor knows its lab's processes.
 _KEPT = re.compile(
-    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.*|TZ|TMPDIR|XDG_.*|NETRC|APT_CONFIG|(https?|all|no|ftp)_proxy"
+    r"AILAB_LAB|PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.*|TZ|TMPDIR|XDG_.*|NETRC|APT_CONFIG|(https?|all|no|ftp)_proxy"
     r"|SSL_CERT_.*|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|NODE_EXTRA_CA_CERTS|GIT_.*|NIX_SSL_CERT_FILE"
     r"|(PIP|UV|NPM_CONFIG|GO|CGO|MAVEN)_.*|GO[A-Z0-9]+|NPM_TOKEN|NODE_AUTH_TOKEN|CC|CXX|CFLAGS|LDFLAGS",
     re.IGNORECASE,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from ailab.runtime.native.providers.connections import Connections, place
 from ailab.runtime.native.providers.errors import SourceError, of_the_system
 from ailab.runtime.native.providers.locks import held
 from ailab.runtime.native.providers.progress import Budget, Progress
@@ -22,7 +23,6 @@ from ailab.runtime.native.providers.web import (
     get,
     is_final,
     network_reason,
-    place,
 )
 
 # Before each try; the first is at once.
@@ -32,7 +32,7 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches files into one cache.
+    """Fetches files into one cache; threads may share one.
 
     Attributes:
         total: bytes of all files that it is to fetch, if they are one download to whoever watches.
@@ -50,6 +50,11 @@ class Fetcher:
     slow_s: float = 20.0
     silence_s: float = 30.0
     pauses_s: Sequence[float] = _PAUSES_S
+    connections: Connections = field(default_factory=Connections)
+
+    def close(self) -> None:
+        """Ends the downloads that still run."""
+        self.connections.close()
 
     def fetch(self, url: str, sha256: str) -> Path:
         """The file with this sha256: from the cache, else from the address.
@@ -79,7 +84,7 @@ class Fetcher:
         for pause in self.pauses_s:
             self.budget.wait(pause)
             try:
-                with get(url, self.headers, self.budget.left(self.silence_s)) as answer:
+                with get(self.connections, url, self.headers, self.budget.left(self.silence_s)) as answer:
                     return answer.read(limit).decode(errors="replace")
             except (Again, TooLong) as error:
                 reason = str(error)
@@ -114,7 +119,7 @@ class Fetcher:
             have = file.seek(0, 2)
             try:
                 headers = {**self.headers, "Range": f"bytes={have}-"} if have else self.headers
-                with get(url, headers, self.budget.left(self.silence_s)) as answer:
+                with get(self.connections, url, headers, self.budget.left(self.silence_s)) as answer:
                     if have and answer.status != 206:
                         have = file.truncate(0)
                     self._stream(answer, url, file, have)

@@ -9,29 +9,34 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
+from ailab.runtime.native.providers import zstd
 from ailab.runtime.native.providers.errors import SourceError
 from ailab.runtime.native.providers.progress import Budget
 from ailab.runtime.native.providers.store import need_space
 
-# What gzip and xz save at most on programs, for the look at the free space before a tar is unpacked.
+# What compression saves at most on programs, for the look at the free space before a tar is unpacked.
 _TAR_GROWS = 5
 # RuntimeError: a zip with a password; NotImplementedError: a compression that nobody uses.
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
 
-def unpack(archive: Path, name: str, folder: Path, strip: int, budget: Budget) -> None:
+def unpack(archive: Path, name: str, folder: Path, strip: int, budget: Budget, expected: float = 0) -> None:
     """Unpacks a tar or zip by the ending of its name; any other file is put in the folder as a program.
+
+    Args:
+        expected: bytes that it takes when unpacked, if that is known.
 
     Raises:
         SourceError: it can't be read, or something in it points outside the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        if name.endswith((".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar")):
-            need_space(folder, archive.stat().st_size * _TAR_GROWS, f"unpacking {name}")
-            _tar(archive, folder, strip, budget)
+        if name.endswith((".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar")):
+            need_space(folder, expected or archive.stat().st_size * _TAR_GROWS, f"unpacking {name}")
+            _tar(archive, name, folder, strip, budget)
         elif name.endswith((".zip", ".jar", ".whl")):
             _zip(archive, name, folder, strip, budget)
         else:
@@ -44,8 +49,13 @@ def unpack(archive: Path, name: str, folder: Path, strip: int, budget: Budget) -
         raise SourceError(f"{name}: nothing is left of it after strip = {strip}")
 
 
-def _tar(archive: Path, folder: Path, strip: int, budget: Budget) -> None:
-    with tarfile.open(archive) as tar:
+def _tar(archive: Path, name: str, folder: Path, strip: int, budget: Budget) -> None:
+    with ExitStack() as stack:
+        if name.endswith(".zst"):
+            stream = stack.enter_context(zstd.opened(archive))
+            tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|"))
+        else:
+            tar = stack.enter_context(tarfile.open(archive))
         for member in _members(tar, folder, strip):
             budget.left()
             # Debian 12's Python has no filters yet; what they refuse is refused in _members.

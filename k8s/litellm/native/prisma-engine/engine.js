@@ -6,7 +6,7 @@ const http = require('http');
 const path = require('path');
 const { readSchema, connect } = require('./database');
 const { fieldsOf, toOperations, toResult } = require('./translate');
-const { mayConnect } = require('./peer');
+const { isOurs } = require('./peer');
 
 const TRACE = '{}';
 const runtime = path.join(path.dirname(require.resolve('@prisma/client/package.json')), 'runtime');
@@ -116,6 +116,7 @@ async function read(request) {
 }
 
 async function serve(engine, request, response) {
+  if (!await isOurs(request.socket)) return request.socket.destroy();
   let result;
   try {
     result = await answer(engine, request, await read(request));
@@ -127,7 +128,7 @@ async function serve(engine, request, response) {
   }
   const found = result !== undefined;
   response.writeHead(found ? 200 : 404, { 'content-type': 'application/json' });
-  response.end(typeof result === 'string' ? result : JSON.stringify(found ? result : failure('not found')));
+  return response.end(typeof result === 'string' ? result : JSON.stringify(found ? result : failure('not found')));
 }
 
 async function main() {
@@ -136,7 +137,7 @@ async function main() {
   const engine = new Engine(schema, url);
   await engine.connect();
   const server = http.createServer((request, response) => serve(engine, request, response).catch(() => response.destroy()));
-  server.on('connection', (socket) => mayConnect(socket) || socket.destroy());
+  server.on('connection', isOurs);
   server.keepAliveTimeout = 120_000;
   server.listen(port, '127.0.0.1');
   const stop = () => {

@@ -1,25 +1,46 @@
 'use strict';
-// The protocol has no password, and a port of 127.0.0.1 is open to every user of the machine: only our own user may connect.
+// The protocol has no password, and a port of 127.0.0.1 is open to every user of the machine: only our own user is answered.
 const fs = require('fs');
 
 const TABLE = '/proc/net/tcp';
-const hexPort = (port) => port.toString(16).toUpperCase().padStart(4, '0');
 
-/** The user that owns the other end of a loopback connection, by the kernel's table; undefined where there is no such table. */
-function ownerOf(table, remotePort, localPort) {
-  const pair = new RegExp(`^ *\\d+: 0100007F:${hexPort(remotePort)} 0100007F:${hexPort(localPort)} \\w+ \\S+ \\S+ \\w+ +(\\d+)`, 'm');
-  const line = table.match(pair);
-  return line ? Number(line[1]) : undefined;
+/** Users by the port of their end of a connection to our port, in the kernel's table of connections. */
+function owners(table, ourPort) {
+  const other = `0100007F:${ourPort.toString(16).toUpperCase().padStart(4, '0')}`;
+  const found = new Map();
+  for (const line of table.split('\n')) {
+    // sl, local_address, rem_address, st, tx_queue:rx_queue, tr:tm->when, retrnsmt, uid
+    const [, local = '', remote, , , , , uid] = line.trim().split(/\s+/);
+    if (remote === other && local.startsWith('0100007F:')) found.set(parseInt(local.slice(9), 16), Number(uid));
+  }
+  return found;
 }
 
-function mayConnect(socket) {
+const checked = new WeakMap();
+let waiting = [];
+
+function check() {
+  const sockets = waiting;
+  waiting = [];
   let table;
   try {
     table = fs.readFileSync(TABLE, 'latin1');
   } catch {
-    return true;
+    // No such table on this system.
+    return sockets.forEach(({ tell }) => tell(true));
   }
-  return ownerOf(table, socket.remotePort, socket.localPort) === process.getuid();
+  const users = owners(table, sockets[0].socket.localPort);
+  return sockets.forEach(({ socket, tell }) => tell(users.get(socket.remotePort) === process.getuid()));
 }
 
-module.exports = { ownerOf, mayConnect };
+/** Whether our own user is at the other end; connections that come together share one look at the table. */
+function isOurs(socket) {
+  if (!checked.has(socket)) {
+    checked.set(socket, new Promise((tell) => {
+      if (waiting.push({ socket, tell }) === 1) setImmediate(check);
+    }));
+  }
+  return checked.get(socket);
+}
+
+module.exports = { owners, isOurs };

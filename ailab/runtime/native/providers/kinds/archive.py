@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 from ailab.runtime.native.providers.download import Fetcher
 from ailab.runtime.native.providers.errors import BadSpec, SourceError
@@ -16,12 +17,12 @@ def archive(job: Job) -> None:
     fields = job.source.fields
     url = _filled(job, str(fields["url"]))
     name = url.partition("?")[0].rpartition("/")[2]
-    fetcher = Fetcher(job.spec.cache, job.budget, job.progress)
-    sha256 = _checksum(job, name, fetcher)
-    job.progress.step("archive", f"fetching {name}")
-    file = fetcher.fetch(url, sha256)
+    with closing(Fetcher(job.spec.cache, job.budget, job.progress)) as fetcher:
+        sha256 = _checksum(job, name, fetcher)
+        job.progress.step("archive", f"fetching {name}")
+        file = fetcher.fetch(url, sha256)
     job.progress.step("unpack", f"unpacking {name}")
-    unpack(file, name, job.folder, int(fields.get("strip", 0)), job.budget)
+    unpack(file, name, job.folder, int(fields.get("strip", 0)), job.budget, job.spec.disk_mb * 1e6)
 
 
 def _filled(job: Job, text: str) -> str:

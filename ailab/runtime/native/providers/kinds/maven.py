@@ -30,8 +30,9 @@ def maven(job: Job) -> None:
         tasks = [pool.submit(fetcher.fetch, f"{where.url}/{jar.path}", jar.sha256) for jar in wanted]
         files = [task.result() for task in _failed_or_all(tasks)]
     finally:
-        # After a failure the rest would fetch on for nothing; a thread that waits for a server ends when that answers.
+        # After a failure the rest would fetch on for nothing.
         budget.stop()
+        fetcher.close()
         pool.shutdown(wait=False, cancel_futures=True)
     job.folder.mkdir()
     for jar, file in zip(wanted, files, strict=True):

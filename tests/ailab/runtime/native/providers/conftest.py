@@ -84,7 +84,12 @@ class Server(ThreadingHTTPServer):
         self.paths: dict[str, Behaviour] = {}
         self.asked: list[tuple[str, str | None, str | None]] = []
         self.count: Counter[str] = Counter()
+        self.connections = 0
         self.closing = threading.Event()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves in the middle is what some tests are about."""

@@ -24,12 +24,17 @@ def told() -> Told:
 
 
 @pytest.fixture
-def fetcher(tmp_path: Path, told: Told) -> Callable[..., Fetcher]:
+def fetcher(tmp_path: Path, told: Told) -> Iterator[Callable[..., Fetcher]]:
+    made: list[Fetcher] = []
+
     def make(seconds: float = 60, **settings: Any) -> Fetcher:
         progress = Progress(lambda *event: told.append(event))
-        return Fetcher(tmp_path / "the cache", Budget(seconds), progress, **({"pauses_s": (0, 0, 0)} | settings))
+        made.append(Fetcher(tmp_path / "the cache", Budget(seconds), progress, **({"pauses_s": (0, 0, 0)} | settings)))
+        return made[-1]
 
-    return make
+    yield make
+    for one in made:
+        one.close()
 
 
 def failure(fetcher: Fetcher, url: str, sha256: str = SUM) -> str:
@@ -137,7 +142,7 @@ def test_a_server_that_comes_back(server: Any, fetcher: Callable[..., Fetcher]) 
 
 def test_redirects_are_followed_without_the_password(server: Any, fetcher: Callable[..., Fetcher]) -> None:
     server.file("/there", BODY)
-    server.paths["/here"] = lambda request: request.answer(302, Location=server.url("/there"))
+    server.paths["/here"] = lambda request: request.answer(302, Location=server.url("/there").replace("127.0.0.1", "localhost"))
     headers = {"Authorization": "Basic c2VjcmV0"}
     assert fetcher(headers=headers).fetch(server.url("/here"), SUM).read_bytes() == BODY
     assert server.asked == [("/here", None, "Basic c2VjcmV0"), ("/there", None, None)]
@@ -145,9 +150,9 @@ def test_redirects_are_followed_without_the_password(server: Any, fetcher: Calla
 
 def test_redirects_in_a_circle_and_to_files_end(server: Any, fetcher: Callable[..., Fetcher]) -> None:
     server.paths["/a"] = lambda request: request.answer(302, Location=server.url("/a"))
-    assert failure(fetcher(), server.url("/a")) == f"{server.url('/a')}: the server answered 302 (try again later)"
+    assert failure(fetcher(), server.url("/a")) == f"{server.url('/a')}: sends us on more than 5 times, at last to {server.url('/a')}"
     server.paths["/b"] = lambda request: request.answer(302, Location="file:///etc/passwd")
-    assert failure(fetcher(), server.url("/b")) == f"{server.url('/b')}: the server answered 302 (try again later)"
+    assert failure(fetcher(), server.url("/b")) == "file:///etc/passwd: is no address of the web (https://…)"
 
 
 def test_a_silent_server(server: Any, fetcher: Callable[..., Fetcher]) -> None:
@@ -192,7 +197,9 @@ def test_no_such_host(fetcher: Callable[..., Fetcher], monkeypatch: pytest.Monke
 
 def test_a_proxy_that_is_gone(deaf_port: int, fetcher: Callable[..., Fetcher], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://me:s3cret@127.0.0.1:{deaf_port}")
-    assert failure(fetcher(), "http://vendor.invalid/a") == f"vendor.invalid: the connection was refused ({CHECK})"
+    assert failure(fetcher(), "http://vendor.invalid/a") == (
+        f"vendor.invalid through the proxy http://127.0.0.1:{deaf_port}: the connection was refused ({CHECK})"
+    )
 
 
 def test_addresses_and_sums_that_are_none(fetcher: Callable[..., Fetcher]) -> None:
@@ -202,7 +209,7 @@ def test_addresses_and_sums_that_are_none(fetcher: Callable[..., Fetcher]) -> No
 
 def test_a_certificate_file_that_is_none(fetcher: Callable[..., Fetcher], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    assert failure(fetcher(), "http://127.0.0.1:1/a") == (f"{tmp_path}/none.pem: can't be read as certificates (SSL_CERT_FILE names it)")
+    assert failure(fetcher(), "https://127.0.0.1:1/a") == (f"{tmp_path}/none.pem: can't be read as certificates (SSL_CERT_FILE names it)")
 
 
 def test_time_runs_out(server: Any, fetcher: Callable[..., Fetcher]) -> None:
@@ -233,3 +240,50 @@ def test_small_texts(server: Any, fetcher: Callable[..., Fetcher]) -> None:
     assert fetcher().text(server.url("/sums")) == "abc  a\n"
     with pytest.raises(SourceError, match=r"/none: there is no such file \(404"):
         fetcher().text(server.url("/none"))
+
+
+def test_a_connection_is_used_again(server: Any, fetcher: Callable[..., Fetcher]) -> None:
+    bodies = [str(number).encode() for number in range(5)]
+    one = fetcher()
+    for number, body in enumerate(bodies):
+        one.fetch(server.file(f"/{number}", body), hashlib.sha256(body).hexdigest())
+    assert server.connections == 1
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile(server: Any, fetcher: Callable[..., Fetcher]) -> None:
+    def closes(request: Any) -> None:
+        # Without a word of it in the answer.
+        request.file(BODY)
+        request.close_connection = True
+
+    server.paths["/a"] = closes
+    one = fetcher(pauses_s=(0,))
+    one.fetch(server.url("/a"), SUM).unlink()
+    assert one.fetch(server.url("/a"), SUM).read_bytes() == BODY
+    assert server.connections == 2
+
+
+def test_the_rest_of_an_answer_is_not_read_as_the_next_one(server: Any, fetcher: Callable[..., Fetcher]) -> None:
+    server.paths["/no"] = lambda request: request.answer(404, b"x" * 100_000)
+    one = fetcher()
+    failure(one, server.url("/no"))
+    assert one.fetch(server.file("/a", BODY), SUM).read_bytes() == BODY
+
+
+def test_a_proxy_is_used_with_its_password(server: Any, fetcher: Callable[..., Fetcher], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server plays the proxy: it is asked for the whole address."""
+    monkeypatch.setenv("http_proxy", server.url("").replace("//", "//me:s%40cret@"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    passwords: list[str | None] = []
+
+    def proxied(request: Any) -> None:
+        passwords.append(request.headers.get("Proxy-Authorization"))
+        request.file(BODY)
+
+    server.paths["http://vendor.invalid/a"] = proxied
+    assert fetcher().fetch("http://vendor.invalid/a", SUM).read_bytes() == BODY
+    assert passwords == ["Basic bWU6c0BjcmV0"]
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    other = b"direct"
+    assert fetcher().fetch(server.file("/b", other), hashlib.sha256(other).hexdigest()).read_bytes() == other

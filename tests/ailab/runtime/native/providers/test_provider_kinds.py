@@ -139,10 +139,7 @@ def test_mavens_settings(tmp_path: Path) -> None:
     assert mirror(settings) is None
 
     def written(of: str, url: str = "https://mirror.example/maven2/") -> Repository | None:
-        settings.write_text(
-            '<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0"><mirrors><mirror><id>a</id>'
-            f"<mirrorOf>{of}</mirrorOf><url>{url}</url></mirror></mirrors></settings>"
-        )
+        settings.write_text(f'<settings xmlns="urn:any"><mirrors><mirror><id>a</id><mirrorOf>{of}</mirrorOf><url>{url}</url></mirror></mirrors></settings>')
         return mirror(settings)
 
     found = Repository("https://mirror.example/maven2")

@@ -1,8 +1,10 @@
 """Archives: what is in them lands in the folder, or nothing does."""
 
+import ctypes
 import io
 import os
 import stat
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ailab.runtime.native.providers import zstd
 from ailab.runtime.native.providers.errors import SourceError, StoreError
 from ailab.runtime.native.providers.progress import Budget
 from ailab.runtime.native.providers.unpack import unpack
@@ -76,6 +79,42 @@ def test_tars(tmp_path: Path, out: Path, name: str, mode: str) -> None:
     status = (out / "bin" / "run").stat()
     assert stat.S_IMODE(status.st_mode) == 0o755, "set-uid bits are never wanted"
     assert status.st_uid == os.getuid()
+
+
+def zstd_of(data: bytes) -> bytes:
+    """Two frames, as parallel compressors write."""
+    library = ctypes.CDLL("libzstd.so.1")
+    library.ZSTD_compress.restype = ctypes.c_size_t
+    out = b""
+    for part in (data[: len(data) // 2], data[len(data) // 2 :]):
+        target = ctypes.create_string_buffer(len(part) + 1000)
+        size = library.ZSTD_compress(target, ctypes.c_size_t(len(target)), part, ctypes.c_size_t(len(part)), 3)
+        out += target.raw[:size]
+    return out
+
+
+def test_zstd(tmp_path: Path, out: Path) -> None:
+    big = os.urandom(400_000) + b"x" * 1_000_000
+    plain = tar_of(tmp_path / "plain", [*GOOD, ("thing-1/big", big, 0o644), ("thing-1/hard", "thing-1/big", 1)], "w")
+    packed = zstd_of(plain.read_bytes())
+    (tmp_path / "a.tar.zst").write_bytes(packed)
+    open_up(tmp_path / "a.tar.zst", out, strip=1)
+    assert (out / "big").read_bytes() == (out / "hard").read_bytes() == big
+    assert (out / "up").read_bytes() == b"text"
+    for number, broken in enumerate((packed[:-100_000], packed[:100], b"no zstd")):
+        (tmp_path / "b.tar.zst").write_bytes(broken)
+        with pytest.raises(SourceError, match=r"^b\.tar\.zst: can't be unpacked \("):
+            open_up(tmp_path / "b.tar.zst", tmp_path / str(number), strip=1)
+
+
+def test_zstd_without_its_library(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.version_info >= (3, 14):
+        pytest.skip("Python reads zstd itself from 3.14 on")
+    monkeypatch.setattr(zstd, "_LIBRARY", "libnone.so.1")
+    (tmp_path / "a.tar.zst").write_bytes(b"")
+    with pytest.raises(SourceError) as caught:
+        open_up(tmp_path / "a.tar.zst", out)
+    assert str(caught.value) == "libnone.so.1 is not on this machine (apt install libzstd1, or Python 3.14)"
 
 
 def test_zips(tmp_path: Path, out: Path) -> None:
