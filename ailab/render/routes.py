@@ -37,6 +37,9 @@ def gateway_config(definition: Definition) -> str:
                 settings[key] = _known(settings[key] or [], names)
         if "default_fallbacks" in settings:
             settings["default_fallbacks"] = [n for n in settings["default_fallbacks"] or [] if leads_to(n, names)]
+    for key in ("callbacks", "success_callback", "failure_callback"):
+        if key in (settings := data.get("litellm_settings", {})):
+            settings[key] = [c for c in settings[key] if c not in _CALLBACKS or definition.settings.is_on(_CALLBACKS[c])]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 

@@ -107,6 +107,7 @@ def _providers(definition: Definition, place: Place, used: set[str]) -> dict[str
             "python": place.python,
             "uv": place.uv,
             "download_mb": provider.download_mb,
+            "disk_mb": provider.disk_mb,
         }
         for other in provider.needs:
             add(other)

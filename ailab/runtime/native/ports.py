@@ -39,7 +39,7 @@ def _holder(address: str, port: int) -> str:
     inodes = {f"socket:[{inode}]" for inode in _sockets(address, port)}
     for pid in pids() if inodes else []:
         with contextlib.suppress(OSError):
-            if any(os.readlink(handle.path) in inodes for handle in os.scandir(f"/proc/{pid}/fd")):
+            if any(os.readlink(f"/proc/{pid}/fd/{handle}") in inodes for handle in os.listdir(f"/proc/{pid}/fd")):
                 name = Path(f"/proc/{pid}/comm").read_text().strip()
                 return f"process {pid} ({name})"
     return "a process of another user"

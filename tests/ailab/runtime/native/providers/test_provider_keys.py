@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ailab.runtime.native.providers import BadSpec, Spec, find, installed, keys
@@ -27,6 +27,7 @@ def key_of(data: dict[str, Any], minor: int | None = None) -> str:
     return keys.key(spec, spec.sources[0], minor)
 
 
+@settings(deadline=None)
 @given(fields, st.randoms())
 def test_order_and_empty_fields_mean_nothing(source: dict[str, Any], random: Any) -> None:
     items = [*source.items(), ("build", []), ("no_deps", False), ("version", None)]
@@ -35,6 +36,7 @@ def test_order_and_empty_fields_mean_nothing(source: dict[str, Any], random: Any
     assert key_of({**base, "sources": [source]}) == key_of({**base, "sources": [dict(items)]})
 
 
+@settings(deadline=None)
 @given(fields, fields)
 def test_other_fields_give_another_key(one: dict[str, Any], other: dict[str, Any]) -> None:
     base = {"name": "t", "version": "1", "service_dir": "/s", "store": "/x", "cache": "/y"}
@@ -42,6 +44,7 @@ def test_other_fields_give_another_key(one: dict[str, Any], other: dict[str, Any
     assert same == (one == other)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=20), st.binary(max_size=20))
 def test_the_key_follows_the_contents_of_named_files(lab_at: Any, one: bytes, other: bytes) -> None:
     with tempfile.TemporaryDirectory() as top:
