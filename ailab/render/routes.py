@@ -10,6 +10,9 @@ from ailab.definition.crosschecks import upstream
 from ailab.definition.gateway import FALLBACKS, Gateway, Route, leads_to
 from ailab.definition.load import Definition
 
+# Callbacks of LiteLLM that lead to a service of the lab: without it, each chat would log a failed delivery.
+_CALLBACKS = {"arize_phoenix": "phoenix", "prometheus": "prometheus"}
+
 
 def active_routes(definition: Definition) -> list[Route]:
     """The routes that can answer: their service is on, their keys are in .env."""

@@ -20,12 +20,14 @@ def answers(text: bytes, seen: list[bytes] | None = None, wait: float = 0) -> Ha
     """A server that says the same to everybody."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        if seen is not None:
-            seen.append(head)
-        await asyncio.sleep(wait)
-        writer.write(text)
-        writer.close()
+        try:
+            head = await reader.read(4096)
+            if seen is not None:
+                seen.append(head)
+            await asyncio.sleep(wait)
+            writer.write(text)
+        finally:
+            writer.close()
 
     return handle
 
@@ -110,11 +112,9 @@ def test_tcp() -> None:
     assert asyncio.run(main()) is None
 
 
-def test_tls_with_any_certificate_and_none() -> None:
-    assert http(answers(b"HTTP/1.1 200 OK\r\n\r\n"), timeout=5) is None
-
+def test_a_server_that_speaks_no_tls() -> None:
     async def main() -> str | None:
-        async with serving(lambda _, writer: writer.write(b"no TLS here at all, sorry\n")) as port:
+        async with serving(answers(b"no TLS here at all, sorry\n")) as port:
             return await ask(Probe("http", port, scheme="HTTPS", timeout=5), ADDRESS, no_command)
 
     reason = asyncio.run(main())
