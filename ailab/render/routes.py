@@ -41,7 +41,7 @@ def gateway_config(definition: Definition) -> str:
         if "default_fallbacks" in settings:
             settings["default_fallbacks"] = [n for n in settings["default_fallbacks"] or [] if leads_to(n, names)]
     for key in ("callbacks", "success_callback", "failure_callback"):
-        if key in (settings := data.get("litellm_settings", {})):
+        if isinstance((settings := data.get("litellm_settings", {})).get(key), list):
             settings[key] = [c for c in settings[key] if c not in _CALLBACKS or definition.settings.is_on(_CALLBACKS[c])]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 

@@ -83,7 +83,7 @@ def measure(folder: Path) -> dict[str, Any]:
     done = subprocess.run(["./lab", "up", "--json"], cwd=folder, capture_output=True, text=True, check=False)
     ready = time.monotonic() - began
     status = json.loads(done.stdout)
-    members = process.tree([], [f"{process.LAB_MARK}={status['lab']}"])
+    members = process.tree([], process.Mark.of(status["lab"]))
     members |= process.tree([c["pid"] for p in status["pods"] for c in p["containers"] if c["pid"]])
     cpu = cpu_seconds(members)
     chat.join(60)

@@ -11,7 +11,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from ailab.definition.crosschecks import DOMAIN, NAMESPACE, files_of
+from ailab.definition.crosschecks import NAMESPACE, files_of
 from ailab.definition.load import SHARED
 from ailab.definition.manifests import Manifest, containers, read_manifests
 from tests.conftest import ROOT
@@ -31,14 +31,6 @@ SERVICES = {
     "vllm": {"http": 8000},
 }
 WITH_INGRESS = {"grafana", "litellm", "open-webui", "phoenix"}
-# Who may leave the lab, to port 443, and what for.
-OUTSIDE = {
-    "litellm": "the cloud's models",
-    "llama-cpp": "its models, fetched once",
-    "ollama": "its models",
-    "searxng": "the search engines",
-    "vllm": "its models",
-}
 # What is not as Restricted Pod Security or a read-only root ask, by workload, and why. A rule that is kept again must leave this list.
 UNRESTRICTED: dict[str, str] = {}
 WRITABLE_ROOT = {"neo4j": "its image's entrypoint writes the configuration beside the program"}
@@ -58,7 +50,7 @@ EACH_POD = pytest.mark.parametrize("m", PODS, ids=[m.name for m in PODS])
 EACH_SERVICE = pytest.mark.parametrize("service", SERVICES)
 
 
-def _of(kind: str) -> dict[str, Manifest]:
+def of_kind(kind: str) -> dict[str, Manifest]:
     return {m.name: m for m in MANIFESTS if m.kind == kind}
 
 
@@ -69,7 +61,7 @@ def _strings(value: Any) -> Iterator[str]:
         yield from _strings(inner)
 
 
-def _texts(m: Manifest) -> list[str]:
+def texts(m: Manifest) -> list[str]:
     """Every text of an object but image names, and the files that it is filled from."""
     obj = {k: v for k, v in m.object.items() if k != "spec" or not m.pod}
     parts = [obj] if not m.pod else [obj, *({k: v for k, v in c.items() if k != "image"} for c in containers(m.pod))]
@@ -123,7 +115,7 @@ def test_its_names_and_labels(m: Manifest) -> None:
 @EACH
 def test_other_services_are_named_in_full(m: Manifest) -> None:
     """The native runtime puts addresses in their place, and a short name would be another service's in another namespace."""
-    for text in _texts(m):
+    for text in texts(m):
         for line in text.splitlines():
             assert not SHORT.search(line), line
 
@@ -164,7 +156,7 @@ def test_there_are_no_others() -> None:
     assert {m.name for m in PODS} <= SERVICES.keys()
 
 
-@pytest.mark.parametrize("m", _of("Service").values(), ids=_of("Service"))
+@pytest.mark.parametrize("m", of_kind("Service").values(), ids=of_kind("Service"))
 def test_a_service_is_inside_and_leads_to_its_own_pods_ports(m: Manifest) -> None:
     spec = m.object["spec"]
     assert spec["type"] == "ClusterIP"
@@ -183,7 +175,7 @@ def test_nothing_else_opens_a_door() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("m", _of("Ingress").values(), ids=_of("Ingress"))
+@pytest.mark.parametrize("m", of_kind("Ingress").values(), ids=of_kind("Ingress"))
 def test_an_ingress_serves_one_host(m: Manifest) -> None:
     spec, notes = m.object["spec"], m.object["metadata"]["annotations"]
     assert spec["ingressClassName"] == "nginx"
@@ -263,7 +255,7 @@ def test_the_root_is_read_only(m: Manifest) -> None:
 
 
 def test_the_namespace_enforces_what_all_pods_keep() -> None:
-    labels = _of("Namespace")[NAMESPACE].object["metadata"]["labels"]
+    labels = of_kind("Namespace")[NAMESPACE].object["metadata"]["labels"]
     levels = {k.rpartition("/")[2]: v for k, v in labels.items() if k.startswith("pod-security.kubernetes.io/")}
     assert levels["enforce"] == ("baseline" if UNRESTRICTED else "restricted")
     assert levels["enforce-version"] == f"v{VERSION}"
@@ -305,98 +297,3 @@ def test_every_config_and_claim_is_used() -> None:
     used = {("ConfigMap", v["configMap"]["name"]) for v in volumes if "configMap" in v}
     used |= {("PersistentVolumeClaim", v["persistentVolumeClaim"]["claimName"]) for v in volumes if "persistentVolumeClaim" in v}
     assert {(m.kind, m.name) for m in MANIFESTS if m.kind in ("ConfigMap", "PersistentVolumeClaim")} <= used
-
-
-# ---- network policies
-
-Flow = tuple[str, str, int]
-
-
-def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    if any(labels.get(k) != v for k, v in selector.get("matchLabels", {}).items()):
-        return False
-    tests = {"In": lambda e: labels.get(e["key"]) in e["values"], "Exists": lambda e: e["key"] in labels}
-    return all(tests[e["operator"]](e) for e in selector.get("matchExpressions", []))
-
-
-def _flows(direction: str) -> set[Flow]:
-    """Who may speak to whom on which port, as the policies of one direction say it."""
-    pods = {m.name: m.object["spec"]["template"]["metadata"]["labels"] for m in PODS}
-    found = set()
-    for policy in _of("NetworkPolicy").values():
-        spec = policy.object["spec"]
-        for rule in spec.get(direction, []):
-            for peer in rule["to" if direction == "egress" else "from"]:
-                if "podSelector" not in peer or "namespaceSelector" in peer:
-                    continue
-                for own in (n for n, labels in pods.items() if _matches(spec["podSelector"], labels)):
-                    for other in (n for n, labels in pods.items() if _matches(peer["podSelector"], labels)):
-                        found |= {(own, other, p["port"]) if direction == "egress" else (other, own, p["port"]) for p in rule["ports"]}
-    return found
-
-
-def _namespaces(service: str, direction: str) -> dict[str, set[int]]:
-    """The ports that other namespaces may reach, or that are reached there, by namespace."""
-    found: dict[str, set[int]] = {}
-    for rule in _of("NetworkPolicy")[service].object["spec"].get(direction, []):
-        for peer in rule["to" if direction == "egress" else "from"]:
-            if "namespaceSelector" in peer:
-                name = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
-                found.setdefault(name, set()).update(p["port"] for p in rule["ports"])
-    return found
-
-
-def test_everything_is_closed_first() -> None:
-    assert _of("NetworkPolicy")["default-deny"].object["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-
-
-@pytest.mark.parametrize("m", PODS, ids=[m.name for m in PODS])
-def test_a_policy_is_for_its_own_pods_both_ways(m: Manifest) -> None:
-    spec = _of("NetworkPolicy")[m.name].object["spec"]
-    assert spec["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": m.name}}
-    assert spec["policyTypes"] == ["Ingress", "Egress"]
-    for rule in [*spec.get("ingress", []), *spec.get("egress", [])]:
-        assert rule.get("from") or rule.get("to"), "a rule without peers opens it to everybody"
-        assert rule["ports"], "a rule without ports opens them all"
-
-
-def test_whoever_may_speak_is_listened_to_and_the_other_way_round() -> None:
-    egress, ingress = _flows("egress"), _flows("ingress")
-    assert egress - ingress == set(), "egress that the other side's ingress refuses"
-    assert ingress - egress == set(), "ingress that the other side's egress refuses"
-    assert {(b, p) for _, b, p in egress} <= {(s, p) for s, ports in SERVICES.items() for p in ports.values()}
-
-
-def test_whoever_is_named_may_be_spoken_to() -> None:
-    named = set()
-    for m in MANIFESTS:
-        for text in _texts(m):
-            found = re.findall(rf"([a-z0-9-]+)\.{re.escape(DOMAIN)}:(\d+)", text)
-            named |= {(m.service, other, int(port)) for other, port in found if other != m.service}
-    assert len(named) >= 10
-    assert named - _flows("egress") == set()
-
-
-def test_nobody_may_speak_to_whom_they_do_not_name() -> None:
-    named = {(m.service, other) for m in MANIFESTS for text in _texts(m) for other in re.findall(rf"([a-z0-9-]+)\.{re.escape(DOMAIN)}", text)}
-    assert {(a, b) for a, b, _ in _flows("egress")} - named == set()
-
-
-@pytest.mark.parametrize("service", [m.name for m in PODS])
-def test_the_ingress_controller_reaches_pages_alone(service: str) -> None:
-    wanted = {"nginx-ingress": {SERVICES[service]["http"]}} if service in WITH_INGRESS else {}
-    assert _namespaces(service, "ingress") == wanted
-
-
-@pytest.mark.parametrize("service", [m.name for m in PODS])
-def test_names_are_looked_up_by_those_who_call(service: str) -> None:
-    calls = bool(_of("NetworkPolicy")[service].object["spec"].get("egress"))
-    assert _namespaces(service, "egress") == ({"kube-system": {53}} if calls else {})
-
-
-@pytest.mark.parametrize("service", [m.name for m in PODS])
-def test_the_world_is_reached_by_those_who_need_it_and_never_reaches_in(service: str) -> None:
-    spec = _of("NetworkPolicy")[service].object["spec"]
-    outside = [(p["ipBlock"]["cidr"], [x["port"] for x in r["ports"]]) for r in spec.get("egress", []) for p in r["to"] if "ipBlock" in p]
-    assert outside == ([("0.0.0.0/0", [443])] if service in OUTSIDE else [])
-    assert not any("ipBlock" in p for r in spec.get("ingress", []) for p in r["from"])

@@ -73,6 +73,17 @@ def test_fallbacks_in_every_shape() -> None:
     assert data["litellm_settings"] == {"default_fallbacks": [], "fallbacks": [{"*": ["local/tiny"]}]}
 
 
+@pytest.mark.parametrize(
+    ("off", "callbacks"),
+    [([], ["arize_phoenix", "prometheus", "mine.hook"]), (["phoenix"], ["prometheus", "mine.hook"]), (["phoenix", "prometheus"], ["mine.hook"])],
+)
+def test_callbacks_to_services_that_are_off_are_left_out(off: list[str], callbacks: list[str]) -> None:
+    written = ["arize_phoenix", "prometheus", "mine.hook"]
+    sections = {"litellm_settings": {"callbacks": written, "success_callback": written, "failure_callback": "prometheus"}}
+    data = _read(_with(SMALL, dict.fromkeys(off, False), {}, **sections))
+    assert data["litellm_settings"] == {"callbacks": callbacks, "success_callback": callbacks, "failure_callback": "prometheus"}
+
+
 @FEW
 @given(st.data())
 @BOTH
