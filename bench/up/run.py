@@ -88,7 +88,8 @@ def measure(folder: Path) -> dict[str, Any]:
     cpu = cpu_seconds(members)
     chat.join(60)
     began = time.monotonic()
-    subprocess.run(["./lab", "up"], cwd=folder, capture_output=True, check=True)
+    again = subprocess.run(["./lab", "up"], cwd=folder, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
     nothing = time.monotonic() - began
     parts = {p["name"]: round(p["memory_mb"]) for p in status["pods"] if p["ready"]}
     return {
