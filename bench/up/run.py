@@ -115,10 +115,12 @@ def main() -> None:
         copy(folder)
         subprocess.run(["./lab", "up"], cwd=folder, capture_output=True, check=False)  # fills the store, makes the databases
         results = []
-        for _ in range(rounds):
+        try:
+            for _ in range(rounds):
+                subprocess.run(["./lab", "down"], cwd=folder, capture_output=True, check=True)
+                results.append(measure(folder))
+        finally:
             subprocess.run(["./lab", "down"], cwd=folder, capture_output=True, check=True)
-            results.append(measure(folder))
-        subprocess.run(["./lab", "down"], cwd=folder, capture_output=True, check=True)
     print(json.dumps(results, indent=1))
     median = {k: statistics.median(r[k] for r in results) for k in ("ready_s", "first_chat_s", "nothing_to_do_s", "cpu_s", "supervisor_mb")}
     bound = median["cpu_s"] / results[0]["cores"]

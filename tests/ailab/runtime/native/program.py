@@ -3,7 +3,9 @@
 ADDRESS, PORT   answer HTTP there: 200, or 503 while a file with the path's name lies in the working directory
 SAY             print this first
 WAIT_FOR        begin to serve once this file exists
-CRASH           end with this exit code, once what it says is said
+CRASH           end with this exit code, unless the file MENDED exists
+DONE            end well
+TRACE, NAME     append "start NAME" to this file, and "stop NAME" on SIGTERM
 STUBBORN        ignore SIGTERM
 STRAY           leave a daemon behind: a new session, no environment, no parent; its process id is written to this file
 """
@@ -30,17 +32,32 @@ def stray(path: str) -> None:
     os.execve("/bin/sleep", ["sleep", "100000"], {})
 
 
+def trace(word: str) -> None:
+    with open(os.environ["TRACE"], "a") as file:
+        file.write(f"{word} {os.environ['NAME']}\n")
+
+
+def stop(*_: object) -> None:
+    trace("stop")
+    os._exit(0)
+
+
 def main() -> int:
     ask = os.environ.get
+    if ask("TRACE"):
+        trace("start")
+        signal.signal(signal.SIGTERM, stop)
     if text := ask("SAY"):
         print(text, flush=True)
     if ask("STUBBORN"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if path := ask("STRAY"):
         stray(path)
-    if code := ask("CRASH"):
+    if (code := ask("CRASH")) and not os.path.exists(ask("MENDED", "/nothing")):
         print("about to crash", end="", flush=True)
         return int(code)
+    if ask("DONE"):
+        return 0
     while (path := ask("WAIT_FOR")) and not os.path.exists(path):
         time.sleep(0.01)
     listener = socket.socket()
