@@ -46,7 +46,9 @@ def test_python(service: str, name: str, provider: Any, source: Any) -> None:
     requirements = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip())
     for requirement in requirements:
         assert re.match(r"[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==[^\s;]+", requirement), requirement
-        assert re.search(rf"--hash=sha256:{SHA256}", requirement), requirement
+        hashes = re.findall(r"--hash=(\S+)", requirement)
+        assert hashes, requirement
+        assert all(re.fullmatch(f"sha256:{SHA256}", h) for h in hashes), requirement
     if source.kind == "python":
         versions = {re.split(r"[\s;\\]", r.partition("==")[2], maxsplit=1)[0] for r in requirements}
         version = source.version or provider.version

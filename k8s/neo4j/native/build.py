@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from start import ARCHIVE, CLASS_PATH, java_command, write_conf
 
+MANIFEST = "META-INF/MANIFEST.MF"
 BOUND_S = 180
 # Nothing runs long enough here to be worth the second compiler, and what is left out of the archive is no news.
 ONCE = ("-XX:TieredStopAtLevel=1", "-Xlog:disable")
@@ -36,20 +37,24 @@ CONF = {
 }
 
 
-def unsign(jar: Path) -> None:
-    """The same jar without signature, if it has one."""
-    with zipfile.ZipFile(jar) as signed:
-        names = [i for i in signed.infolist() if not re.fullmatch(r"META-INF/[^/]+\.(SF|RSA|DSA|EC)", i.filename)]
-        if len(names) == len(signed.infolist()):
+def plain_manifest(text: bytes) -> bytes:
+    """Its first part alone, since digests stand behind it, and no Class-Path, for which Java 21 refuses the archive."""
+    main = re.split(rb"(?<=\n)\r?\n", text)[0]
+    return re.sub(rb"^Class-Path:.*\n(?: .*\n)*", b"", main, flags=re.MULTILINE) + b"\n"
+
+
+def make_plain(jar: Path) -> None:
+    """The same jar without signature, if it has one, and without jars of its own choice on the class path, where all are already."""
+    with zipfile.ZipFile(jar) as old:
+        names = [i for i in old.infolist() if not re.fullmatch(r"META-INF/[^/]+\.(SF|RSA|DSA|EC)", i.filename)]
+        has_path = MANIFEST in old.namelist() and b"\nClass-Path:" in old.read(MANIFEST)
+        if len(names) == len(old.infolist()) and not has_path:
             return
         new = jar.with_suffix(".new")
         with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as plain:
             for info in names:
-                content = signed.read(info)
-                if info.filename == "META-INF/MANIFEST.MF":
-                    # After the first empty line stand the digests.
-                    content = re.split(rb"(?<=\n)\r?\n", content)[0] + b"\n"
-                plain.writestr(info, content)
+                content = old.read(info)
+                plain.writestr(info, plain_manifest(content) if info.filename == MANIFEST else content)
     # Never in place: the installer's cache may share the file.
     new.replace(jar)
 
@@ -86,7 +91,7 @@ def make_archive(java: str, folder: Path) -> None:
 def main() -> None:
     java, folder = sys.argv[1], Path(sys.argv[2])
     for jar in sorted(folder.glob("*.jar")):
-        unsign(jar)
+        make_plain(jar)
     write_class_path(folder)
     if quote(str(folder)) != str(folder):
         print(f"neo4j: no archive of classes, since the JVM takes none from a path like {folder}; it starts more slowly", file=sys.stderr)

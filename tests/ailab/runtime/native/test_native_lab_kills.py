@@ -1,0 +1,178 @@
+"""kill -9 of everything in turn: the lab is ready again by itself or by the next `up`, and nobody is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from small_lab import SmallLab, alive, kill, until
+
+from ailab.runtime.native import process
+
+
+@pytest.fixture
+def stray(lab: SmallLab, tmp_path: Path) -> Path:
+    """A lab whose alpha leaves a daemon behind that has shed everything; where its process id stands."""
+    lab.service("alpha", native={"env": {"STRAY": str(tmp_path / "stray"), "TRACE": str(tmp_path / "trace"), "NAME": "alpha"}})
+    lab.service("beta", requires="alpha", native={"env": {"TRACE": str(tmp_path / "trace"), "NAME": "beta"}})
+    lab.lab("up")
+    pid = int((tmp_path / "stray").read_text())
+    until("the daemon has cleared its environment", lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+    assert pid in lab.members()
+    return tmp_path / "stray"
+
+
+def test_a_killed_program(lab: SmallLab, stray: Path) -> None:
+    before, daemon = lab.pids(), int(stray.read_text())
+    kill(before["alpha"])
+    pods = until("alpha is ready again", lambda: (p := lab.ready()) and p["alpha"]["restarts"] and p)
+    after = lab.pids()
+    assert after["beta"] == before["beta"]
+    assert after["alpha"] != before["alpha"]
+    assert pods["alpha"]["containers"][0]["last_exit"] == -9
+    assert not alive(daemon), "what it left behind went with it"
+    assert lab.members() == {*after.values(), int(stray.read_text())}
+
+
+def test_a_killed_supervisor(lab: SmallLab, stray: Path) -> None:
+    old, supervisor, guard = lab.members(), lab.status()["pid"], lab.guard()
+    kill(supervisor)
+    until("another one has all ready", lambda: lab.ready() and lab.status()["pid"] != supervisor)
+    assert lab.guard() == guard
+    assert not any(map(alive, old))
+    assert lab.members() == {*lab.pids().values(), int(stray.read_text())}
+    assert lab.status()["inputs"], "it goes on with the remembered plan"
+    pids = lab.pids()
+    lab.lab("up")
+    assert lab.pids() == pids
+
+
+def test_a_killed_guard(lab: SmallLab, stray: Path) -> None:
+    """Its supervisor stops the lab in good order."""
+    kill(lab.guard())
+    until("nothing is left", lambda: not lab.members() and not lab.status()["pid"])
+    assert (stray.parent / "trace").read_text().split()[-4:] == ["stop", "beta", "stop", "alpha"]
+    lab.lab("up")
+    assert lab.ready()
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_guard_and_supervisor_killed_at_once(lab: SmallLab, stray: Path, command: str) -> None:
+    old, supervisor, guard, daemon = lab.members(), lab.status()["pid"], lab.guard(), int(stray.read_text())
+    os.kill(guard, signal.SIGSTOP)
+    kill(supervisor)
+    kill(guard)
+    until("both are gone", lambda: not alive(supervisor) and not alive(guard))
+    assert alive(daemon), "nobody is there to end it"
+    output = lab.lab(command)
+    assert not any(map(alive, old))
+    if command == "up":
+        assert lab.ready()
+        assert lab.members() == {*lab.pids().values(), int(stray.read_text())}
+    else:
+        assert "the lab was not up; ended 1 processes that were left of it" in output
+        assert lab.gone()
+
+
+def test_a_killed_command(lab: SmallLab, tmp_path: Path) -> None:
+    """In the middle of `up`: the lab goes on, and the next `up` is fine."""
+    lab.service("alpha", native={"env": {"WAIT_FOR": str(tmp_path / "go")}})
+    lab.service("beta", requires="alpha")
+    with lab.start("up") as up:
+        until("alpha runs", lambda: lab.pids().get("alpha"))
+        up.kill()
+    before = lab.pids()
+    (tmp_path / "go").touch()
+    until("it got ready by itself", lab.ready)
+    assert lab.pids()["alpha"] == before["alpha"]
+    pids = lab.pids()
+    lab.lab("up")
+    assert lab.pids() == pids
+
+
+@pytest.mark.parametrize("moment", ["run/up.lock", "logs/guard.log", "run/lock", "run/control.sock", "run/next-plan.json", "run/plan.json"])
+def test_a_command_killed_at_any_moment(lab: SmallLab, moment: str) -> None:
+    lab.service("alpha")
+    with lab.start("up") as up:
+        until(f"{moment} is there", (lab.state / moment).exists)
+        up.kill()
+    lab.lab("up")
+    assert lab.ready()
+    assert len(lab.members()) == 1
+
+
+def test_a_supervisor_that_is_told_to_end_during_a_change(lab: SmallLab) -> None:
+    lab.service("alpha", native={"env": {"STUBBORN": "1"}}, terminationGracePeriodSeconds=2)
+    lab.lab("up")
+    supervisor, guard = lab.status()["pid"], lab.guard()
+    lab.service("alpha", native={"env": {"SAY": "the new one"}})
+    with lab.start("up") as up:
+        until("the old one is being ended", lambda: not lab.pods()["alpha"]["ready"])
+        os.kill(supervisor, signal.SIGTERM)
+        assert lab.status()["stopping"]
+        assert up.wait(20) == 1
+    until("both are gone", lambda: not alive(supervisor) and not alive(guard))
+    assert "the new one" not in lab.log("alpha"), "nobody is started any more"
+    until("nothing is left", lab.gone)
+    lab.lab("up")
+    assert "the new one" in lab.log("alpha")
+
+
+def test_up_while_the_lab_is_being_stopped(lab: SmallLab) -> None:
+    lab.service("alpha", native={"env": {"STUBBORN": "1"}}, terminationGracePeriodSeconds=1)
+    lab.lab("up")
+    before = lab.status()["pid"]
+    with lab.start("down") as down:
+        until("it stops", lambda: lab.status().get("stopping", True))
+        lab.lab("up")
+        assert down.wait(20) == 0
+    assert lab.ready()
+    assert lab.status()["pid"] != before
+
+
+def test_a_guard_that_is_told_to_end(lab: SmallLab, stray: Path) -> None:
+    os.kill(lab.guard(), signal.SIGTERM)
+    until("nothing is left", lab.gone)
+    assert (stray.parent / "trace").read_text().split()[-4:] == ["stop", "beta", "stop", "alpha"]
+
+
+def test_down_between_two_supervisors(lab: SmallLab, stray: Path) -> None:
+    """The guard would start another one in a moment."""
+    guard = lab.guard()
+    kill(lab.status()["pid"])
+    lab.lab("down")
+    until("nothing is left", lab.gone)
+    assert not alive(guard)
+
+
+def test_a_plan_that_cannot_be_gone_on_with(lab: SmallLab) -> None:
+    lab.service("alpha")
+    lab.lab("up")
+    env = lab.root / ".env"
+    whole, supervisor = env.read_text(), lab.status()["pid"]
+    env.unlink()
+    kill(supervisor)
+    until("another supervisor answers", lambda: lab.status()["pid"] not in (0, supervisor))
+    log = lab.state / "logs" / "supervisor.log"
+    until("it says why", lambda: "the remembered plan cannot be gone on with" in log.read_text())
+    env.write_text(whole)
+    env.chmod(0o600)
+    lab.lab("up")
+    assert lab.ready()
+
+
+def test_the_marks_of_two_labs_are_apart(lab: SmallLab, tmp_path: Path) -> None:
+    other = SmallLab(tmp_path / "another lab")
+    try:
+        for each in (lab, other):
+            each.service("alpha")
+            each.lab("up")
+        pid = other.pids()["alpha"]
+        assert lab.members().isdisjoint(other.members())
+        lab.lab("down")
+        assert alive(pid)
+        assert process.lab_of(lab.state) != process.lab_of(other.state)
+    finally:
+        other.end()
