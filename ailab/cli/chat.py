@@ -26,7 +26,7 @@ def chat(root: Path, message: str, model: str, as_json: bool) -> int:
     import httpx
 
     try:
-        definition = load(root)
+        definition = load(root).natively()
     except DefinitionError as error:
         fail(*error.problems)
     models = [r.model_name for r in active_routes(definition) if r.model_info.get("mode", "chat") == "chat"]

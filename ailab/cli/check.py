@@ -42,7 +42,7 @@ def native_lab(definition: Definition, root: Path) -> Lab:
 def check(root: Path, only: list[str], as_json: bool) -> int:
     """Run all checks, or those named and what they come after."""
     try:
-        definition = load(root)
+        definition = load(root).natively()
         lab = native_lab(definition, root)
     except DefinitionError as error:
         fail(*error.problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ailab.definition import dotenv
@@ -41,6 +41,10 @@ class Definition:
     digests: dict[str, str]
     files: dict[str, str]
     secrets: dict[str, str] = field(repr=False)
+
+    def natively(self) -> Definition:
+        """The same lab as it runs without containers: some services are left out there."""
+        return replace(self, settings=self.settings.natively())
 
     @property
     def services(self) -> list[str]:

@@ -108,6 +108,7 @@ class Container(Strict):
     env: dict[str, str] = {}
     path: list[str] = []
     not_root: bool = False
+    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT"] = "SIGTERM"
     skip: str = ""
 
 

@@ -38,6 +38,7 @@ class Native(Strict):
     parallel_starts: Annotated[int, Field(ge=0, le=64)] = 0
     log_max_mb: Annotated[int, Field(ge=1, le=1000)] = 10
     log_files: Annotated[int, Field(ge=2, le=100)] = 5
+    leave_out: list[str] = ["grafana"]
     ready_timeout_s: Annotated[int, Field(ge=10, le=3600)] = 180
 
     @field_validator("network")
@@ -64,6 +65,10 @@ class Settings(Strict):
         """Whether the service with this folder name runs."""
         return self.services.get(service, service not in OFF_BY_DEFAULT)
 
+    def natively(self) -> Settings:
+        """The same with the services off that do not run without containers."""
+        return self.model_copy(update={"services": {**self.services, **dict.fromkeys(self.native.leave_out, False)}})
+
 
 def read_settings(path: Path, services: list[str]) -> tuple[Settings | None, list[Problem]]:
     """Read lab.toml.
@@ -80,6 +85,13 @@ def read_settings(path: Path, services: list[str]) -> tuple[Settings | None, lis
         Problem(f"{path.name} services.{name}", "no such service", did_you_mean(name, services))
         for name in (chosen if isinstance(chosen, dict) else {})
         if name not in services
+    ]
+    native = data.get("native", {})
+    left_out = native.get("leave_out", []) if isinstance(native, dict) else []
+    problems += [
+        Problem(f"{path.name} native.leave_out", f"no service is named {shown(name)}", did_you_mean(name, services))
+        for name in (left_out if isinstance(left_out, list) else [])
+        if isinstance(name, str) and name not in services
     ]
     try:
         return Settings.model_validate(data), problems

@@ -54,7 +54,7 @@ def test_a_stopped_service_fails_its_checks(lab: Clone, service: str) -> None:
 
 @contextlib.contextmanager
 def superuser(clone: Clone) -> Iterator[psycopg.Connection]:
-    lab = native_lab(load(clone.folder), clone.folder)
+    lab = native_lab(load(clone.folder).natively(), clone.folder)
     password = lab.secret("POSTGRES_PASSWORD")
     with psycopg.connect(host=lab.addresses["postgresql"], user="postgres", password=password, dbname="litellm", autocommit=True) as db:
         yield db
@@ -100,7 +100,7 @@ def test_a_socket_outside_loopback_fails(lab: Clone) -> None:
     with listener:
         if listener.stdout.readline() != b"open\n":
             missing("network namespaces (unshare --net) are not allowed here")
-        real = native_lab(load(lab.folder), lab.folder)
+        real = native_lab(load(lab.folder).natively(), lab.folder)
         with_intruder = Lab(**{**vars(real), "leaders": [*real.leaders, listener.pid]})
         results = [r for r in run(with_intruder, [c for c in checks_for(with_intruder) if c.name == "loopback-only"])]
         listener.stdin.write(b"\n")

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 def spend_rows(clone: Clone) -> int:
     """How many chats PostgreSQL has recorded."""
-    lab = native_lab(load(clone.folder), clone.folder)
+    lab = native_lab(load(clone.folder).natively(), clone.folder)
     with psycopg.connect(host=lab.addresses["postgresql"], user="litellm", password=lab.secret("LITELLM_DB_PASSWORD"), dbname="litellm") as db:
         row = db.execute('SELECT count(*) FROM "LiteLLM_SpendLogs"').fetchone()
     assert row

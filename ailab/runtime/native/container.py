@@ -270,7 +270,7 @@ class Runner:
             pump.cancel()
 
     async def stop(self) -> None:
-        """SIGTERM, then after the grace period SIGKILL, to everything that the container started."""
+        """The stop signal, then after the grace period SIGKILL, to everything that the container started."""
         if self._killing:
             await asyncio.wait([self._killing])
         await self._end()
@@ -280,7 +280,7 @@ class Runner:
         self._set("Terminating", ready=False)
         for pid in leaders:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.Signals[self.spec.stop_signal])
         end = time.monotonic() + self.grace
         while time.monotonic() < end and any((s := process.stat_of(p)) and s[2] != "Z" for p in leaders):
             await asyncio.sleep(0.02)

@@ -51,6 +51,7 @@ class Container:
     providers: list[str]
     path: list[str] = field(default_factory=list)
     not_root: bool = False
+    stop_signal: str = "SIGTERM"
     post_start: list[str] = field(default_factory=list)
     startup: Probe | None = None
     liveness: Probe | None = None

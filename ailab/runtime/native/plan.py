@@ -39,6 +39,7 @@ class Place:
 
 def make_plan(definition: Definition, place: Place) -> Plan:
     """The plan for a definition at a place of this machine."""
+    definition = definition.natively()
     objects = render(definition)
     native = definition.settings.native
     # Services that are off keep their address, so that turning one on changes nobody else's configuration.
@@ -220,6 +221,7 @@ class _Maker:
             providers=spec.providers,
             path=[_placeholders(p, fill) for p in spec.path],
             not_root=spec.not_root,
+            stop_signal=spec.stop_signal,
             post_start=[text(a) for a in hook],
             memory_limit_mb=megabytes(str(limit)),
             **probes,
