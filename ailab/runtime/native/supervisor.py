@@ -183,8 +183,6 @@ class Supervisor:
         os.replace(temporary, self.plan_file)
 
     def _start(self, specs: list[model.Pod]) -> None:
-        if self.stopping.is_set():  # since the change began
-            return
         for spec in specs:
             self.pods[spec.name] = PodRunner(spec, self, self.state)
             self.pods[spec.name].start()

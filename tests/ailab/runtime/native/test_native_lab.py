@@ -258,6 +258,12 @@ def test_volumes(lab: SmallLab) -> None:
     assert all((f / "kept").exists() for f in folders.values()), "another container of the same pod"
     lab.lab("restart", "alpha")
     assert [n for n, f in folders.items() if (f / "kept").exists()] == ["DATA"]
+    for folder in folders.values():
+        (folder / "kept").touch()
+    supervisor = lab.status()["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    until("another supervisor has it ready", lambda: lab.ready() and lab.status()["pid"] != supervisor)
+    assert [n for n, f in folders.items() if (f / "kept").exists()] == ["DATA"], "another pod, though nobody could clean up after the first"
 
 
 def test_probes_that_need_several_answers(lab: SmallLab) -> None:

@@ -108,22 +108,24 @@ def test_a_startup_probe_restarts(lab: SmallLab, tmp_path: Path) -> None:
     assert "[ailab] ended (startupProbe failed 1 times: " in lab.log("alpha")
 
 
-@pytest.mark.parametrize("stubborn", [False, True], ids=["ends when told", "must be killed"])
-def test_a_liveness_probe_restarts_once(lab: SmallLab, stubborn: bool) -> None:
-    env = {"STUBBORN": "1"} if stubborn else {}
-    probe = http_probe("/live", periodSeconds=1, failureThreshold=1)
-    lab.service("alpha", container={"livenessProbe": probe}, native={"env": env}, terminationGracePeriodSeconds=1)
+def test_a_liveness_probe_restarts_once(lab: SmallLab) -> None:
+    """Whoever ends when told and whoever must be killed; what ends the old one spares the new one."""
+    names = ("alpha", "beta", "gamma", "stubborn")
+    for name in names:
+        env = {"STUBBORN": "1"} if name == "stubborn" else {}
+        probe = http_probe("/live", periodSeconds=1, failureThreshold=1)
+        lab.service(name, container={"livenessProbe": probe}, native={"env": env}, terminationGracePeriodSeconds=1)
     lab.lab("up")
-    before = lab.pids()["alpha"]
-    (lab.folder("alpha") / "live").touch()
-    until("it is being ended", lambda: not pod(lab)["ready"])
-    (lab.folder("alpha") / "live").unlink()
-    until("it is ready again", lambda: lab.ready() and lab.pids()["alpha"] != before)
-    after = lab.pids()["alpha"]
-    assert pod(lab)["restarts"] == 1
-    assert not alive(before)
-    assert "[ailab] ended (livenessProbe failed 1 times: HTTP status 503); again in 0 s" in lab.log("alpha")
-    assert lab.pids()["alpha"] == after
+    before = lab.pids()
+    for name in names:
+        (lab.folder(name) / "live").touch()
+    for name in names:
+        until(f"{name} is being ended", lambda: not pod(lab, name)["ready"] or pod(lab, name)["restarts"])  # noqa: B023
+        (lab.folder(name) / "live").unlink()
+    until("all are ready again", lambda: lab.ready() and all(p["restarts"] for p in lab.pods().values()))
+    assert [p["restarts"] for p in lab.pods().values()] == [1] * 4
+    assert not any(map(alive, before.values()))
+    assert all("[ailab] ended (livenessProbe failed 1 times: HTTP status 503); again in 0 s" in lab.log(name) for name in names)
 
 
 def test_a_hook_that_fails(lab: SmallLab, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from small_lab import SmallLab, alive, kill, until
 
 from ailab.runtime.native import process
+from ailab.runtime.native.control import Connection, Refused
 
 
 @pytest.fixture
@@ -126,6 +127,8 @@ def test_up_while_the_lab_is_being_stopped(lab: SmallLab) -> None:
     before = lab.status()["pid"]
     with lab.start("down") as down:
         until("it stops", lambda: lab.status().get("stopping", True))
+        with Connection(lab.state) as connection, pytest.raises(Refused, match="the lab is being stopped"):
+            connection.ask("restart", pods=["alpha"])
         lab.lab("up")
         assert down.wait(20) == 0
     assert lab.ready()
