@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli.md from the commands themselves: `python -m ailab.cli.reference`."""
+"""Writes docs/reference/ from the commands and the definition themselves: `python -m ailab.cli.reference`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 from typer.main import get_command
 
-from ailab.cli import app
+from ailab.cli import app, reference_services
 from ailab.cli.output import root
+from ailab.definition.load import load
 
 FILE = "docs/reference/cli.md"
 _HEAD = """\
@@ -58,10 +59,11 @@ def _cell(help_text: str | None) -> str:
 
 
 def main() -> None:
-    """Write the page."""
-    path = root() / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text(), "utf-8")
+    """Write the pages."""
+    for file, page in {FILE: text(), reference_services.FILE: reference_services.text(load(root()))}.items():
+        path = root() / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, "utf-8")
 
 
 if __name__ == "__main__":
