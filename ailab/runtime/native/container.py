@@ -69,6 +69,7 @@ class Runner:
         self.mark = process.Mark.of(host.lab, f"{pod}/{spec.name}", next(_numbers))
         self.leaders: set[int] = set()
         self._backoff = Backoff()
+        self.yielding = False
         self._kill_reason = ""
         self._killing: asyncio.Task[None] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -174,8 +175,16 @@ class Runner:
         finally:
             os.close(write)
         self.leaders.add(child.pid)
+        if self.yielding:
+            process.yield_cores(child.pid, True)
         self._pump = asyncio.ensure_future(_pump(read, self.log.feed))
         return child, self.host.reaper.watch(child)
+
+    def claim_cores(self) -> None:
+        """No longer go behind what the first chat needs."""
+        self.yielding = False
+        for pid in self.leaders:
+            process.yield_cores(pid, False)
 
     async def _watch(self, on_ready: Callable[[], None]) -> None:
         """The hook, then the probes; asks for a restart where they say so."""

@@ -124,6 +124,8 @@ class PodRunner:
         for number, runner in enumerate(inits):
             await self._init(runner, f"Init:{number}/{len(inits)}")
         self._set("Running", "")
+        for runner in mains:
+            runner.yielding = not spec.first
         asyncio.get_running_loop().call_later(_SLOT_S, self._give_slot)
         async with asyncio.TaskGroup() as group:
             for runner in mains:
@@ -175,6 +177,8 @@ class PodRunner:
         if self._slot:
             self._slot = False
             self.host.slots.give()
+            for runner in self.runners:
+                runner.claim_cores()
 
     def _set(self, status: str, reason: str = "") -> None:
         if (status, reason) != (self.status, self.reason):

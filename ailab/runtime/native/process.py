@@ -158,6 +158,16 @@ def start(
     return subprocess.Popen(argv, env=env, cwd=cwd, stdin=stdin, stdout=output, stderr=output, start_new_session=True, preexec_fn=before)
 
 
+def yield_cores(leader: int, on: bool) -> None:
+    """Let a session go behind the others where cores are short, or end that.
+
+    The kernel shares cores between sessions (sched_autogroup); a session's nice value, unlike a process', may be taken back by anyone.
+    Where there is no such sharing, nothing changes.
+    """
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{leader}/autogroup").write_text("15" if on else "0")
+
+
 def stat_of(pid: int) -> tuple[int, int, str] | None:
     """Parent, session and state of a process; None when it is gone."""
     try:
