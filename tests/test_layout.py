@@ -114,7 +114,7 @@ def test_each_layer_knows_only_those_below() -> None:
             assert used <= allowed, path
 
 
-@pytest.mark.parametrize("start", [SUPERVISOR, "ailab.runtime.native.supervisor", "ailab.runtime.native.providers.__main__"])
+@pytest.mark.parametrize("start", [SUPERVISOR, "ailab.runtime.native.server", "ailab.runtime.native.providers.__main__"])
 def test_what_supervises_is_pythons_own(start: str) -> None:
     found = list(_closure(start))
     assert len({name for name, _ in found}) >= 5
@@ -126,7 +126,7 @@ def test_what_supervises_is_pythons_own(start: str) -> None:
 def test_it_loads_nothing_else_either() -> None:
     """The same, from the interpreter's own mouth."""
     code = (
-        "import sys; import ailab.runtime.native.guard, ailab.runtime.native.supervisor, ailab.runtime.native.providers.__main__;"
+        "import sys; import ailab.runtime.native.guard, ailab.runtime.native.server, ailab.runtime.native.providers.__main__;"
         "print(*sorted({n.split('.')[0] for n in sys.modules} - set(sys.stdlib_module_names)))"
     )
     done = subprocess.run([sys.executable, "-P", "-S", "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False)

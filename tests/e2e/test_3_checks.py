@@ -25,6 +25,7 @@ STOPPED = {
     "phoenix": ["port-phoenix", "edge-phoenix", "span"],
     "prometheus": ["port-prometheus", "counted"],
     "open-webui": ["port-open-webui", "edge-open-webui", "open-webui-chat"],
+    "postgresql": ["port-postgresql", "roles-apart"],
     "neo4j": ["port-neo4j"],
     "ingress": ["edge-litellm", "edge-open-webui", "edge-phoenix"],
     "litellm": ["port-litellm", "edge-litellm", "gateway-models"],

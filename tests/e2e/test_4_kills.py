@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -32,6 +35,12 @@ def members(clone: Clone) -> set[int]:
     return process.tree([], process.Mark.of(process.lab_of(clone.folder / ".lab")))
 
 
+def name_of(pid: int) -> str:
+    """What a process calls itself, without what changes from one to the next of its kind."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").replace("\0", " ").split()
+    return re.sub(r"[\d./()]+", "", " ".join(words[:3])) if words else ""
+
+
 @pytest.mark.parametrize("service", sorted(CORE))
 def test_a_killed_program_comes_back(lab: Clone, service: str) -> None:
     rows = spend_rows(lab)
@@ -41,6 +50,21 @@ def test_a_killed_program_comes_back(lab: Clone, service: str) -> None:
     until(f"{service} was restarted", 30, lambda: lab.pods()[service]["restarts"] > 0)
     until("the lab is ready", 180, lab.ready)
     assert "Paris" in lab.lab("chat", "What is the capital of France?").stdout
+    assert spend_rows(lab) >= rows
+
+
+def test_a_killed_child_of_a_program_is_made_up_for(lab: Clone) -> None:
+    """Database processes, the gateway's query engine: whatever the services' programs start themselves."""
+    rows = spend_rows(lab)
+    leaders = {c["pid"] for p in lab.pods().values() for c in p["containers"] if c["pid"]}
+    names = {pid: name_of(pid) for pid in process.tree(leaders) - leaders}
+    chosen = {name: pid for pid, name in names.items()}  # one of each kind
+    assert any("query-engine" in n or "node" in n for n in chosen), f"the gateway's query engine is not among {sorted(chosen)}"
+    for pid in chosen.values():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        until("the lab is ready", 180, lab.ready)
+        until("a chat is answered", 60, lambda: "Paris" in lab.lab("chat", "What is the capital of France?", code=None).stdout)
     assert spend_rows(lab) >= rows
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ailab.runtime.native import process
+from ailab.runtime.native import commands, process
 from ailab.runtime.native.backoff import Backoff
 from ailab.runtime.native.environment import MissingSecret, expand, resolve
 from ailab.runtime.native.logs import Log
@@ -24,7 +24,6 @@ from ailab.runtime.native.probes import ask
 BASE_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # Until it is ready for the first time a probe is asked this often, so that nobody waits for the next whole period.
 EAGER_S = 0.2
-_OUTPUT_LIMIT = 10_000
 _HOOK_S = 600.0
 # Whoever ended has written all it will; a stranger who was handed its pipe isn't waited for.
 _DRAIN_S = 1.0
@@ -177,7 +176,7 @@ class Runner:
         self.leaders.add(child.pid)
         if self.yielding:
             process.yield_cores(child.pid, True)
-        self._pump = asyncio.ensure_future(_pump(read, self.log.feed))
+        self._pump = asyncio.ensure_future(commands.pump(read, self.log.feed))
         return child, self.host.reaper.watch(child)
 
     def claim_cores(self) -> None:
@@ -254,29 +253,9 @@ class Runner:
         self._killing = asyncio.ensure_future(self._end())
 
     async def execute(self, argv: list[str], timeout: float) -> tuple[int, str]:
-        """Run a command in the container's environment: exit code and the beginning of its output.
-
-        Raises:
-            TimeoutError: it was killed after `timeout` seconds.
-        """
-        read, write = os.pipe()
-        try:
-            child = process.start([self.host.fill(a) for a in argv], self.env, str(self.folder), self.mark, output=write)
-        except OSError as error:
-            os.close(read)
-            return 127, str(error)
-        finally:
-            os.close(write)
-        output = bytearray()
-        pump = asyncio.ensure_future(_pump(read, lambda data: output.extend(data[: _OUTPUT_LIMIT - len(output)])))
-        try:
-            async with asyncio.timeout(timeout):
-                code = await self.host.reaper.watch(child)
-                await pump
-            return code, output.decode("utf-8", "replace")
-        finally:
-            process.kill_all([child.pid])
-            pump.cancel()
+        """Run a command in the container's environment: see `commands.run`."""
+        words = [self.host.fill(a) for a in argv]
+        return await commands.run(words, self.env, str(self.folder), self.mark, self.host.reaper, timeout)
 
     async def stop(self) -> None:
         """The stop signal, then after the grace period SIGKILL, to everything that the container started."""
@@ -311,16 +290,3 @@ class Runner:
             if status or "ready" in values:
                 self.state.since = time.time()
             self.host.changed()
-
-
-async def _pump(read: int, feed: Callable[[bytes], object]) -> None:
-    """Hand on what comes through a pipe until its other end is closed."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    with os.fdopen(read, "rb", buffering=0) as file:
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
-        try:
-            while data := await reader.read(65536):
-                feed(data)
-        finally:
-            transport.close()

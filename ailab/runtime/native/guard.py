@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def _child(state: Path, ready: int, guard: int) -> None:
-    from ailab.runtime.native.supervisor import run  # after the fork: the guard itself stays small
+    from ailab.runtime.native.server import run  # after the fork: the guard itself stays small
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

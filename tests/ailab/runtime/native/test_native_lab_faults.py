@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_lab import SmallLab, alive, http_probe, until
+from small_lab import SmallLab, http_probe, until
 
 from ailab.runtime.native.addresses import assign
 from ailab.runtime.native.control import Connection, Down
@@ -93,53 +94,6 @@ def test_what_never_gets_ready_is_reported_and_the_rest_stays_up(lab: SmallLab, 
     assert pod(lab, "beta")["ready"]
 
 
-def test_a_startup_probe_restarts(lab: SmallLab, tmp_path: Path) -> None:
-    lab.service(
-        "alpha", container={"startupProbe": http_probe("/", periodSeconds=1, failureThreshold=1)},
-        native={"env": {"WAIT_FOR": str(tmp_path / "go")}},
-    )  # fmt: skip
-    with follow(lab) as up:
-        found = until("alpha was restarted", lambda: (p := pod(lab))["restarts"] == 1 and p)
-        assert found["reason"].startswith("startupProbe failed 1 times: ") or found["status"] == "Running"
-        (tmp_path / "go").touch()
-        until("it is ready", lab.ready)
-        assert up.wait(20) == 0
-    assert pod(lab)["restarts"] == 1
-    assert "[ailab] ended (startupProbe failed 1 times: " in lab.log("alpha")
-
-
-def test_a_liveness_probe_restarts_once(lab: SmallLab) -> None:
-    """Whoever ends when told and whoever must be killed; what ends the old one spares the new one."""
-    names = ("alpha", "beta", "gamma", "stubborn")
-    for name in names:
-        env = {"STUBBORN": "1"} if name == "stubborn" else {}
-        probe = http_probe("/live", periodSeconds=1, failureThreshold=1)
-        lab.service(name, container={"livenessProbe": probe}, native={"env": env}, terminationGracePeriodSeconds=1)
-    lab.lab("up")
-    before = lab.pids()
-    for name in names:
-        (lab.folder(name) / "live").touch()
-    for name in names:
-        until(f"{name} is being ended", lambda: not pod(lab, name)["ready"] or pod(lab, name)["restarts"])  # noqa: B023
-        (lab.folder(name) / "live").unlink()
-    until("all are ready again", lambda: lab.ready() and all(p["restarts"] for p in lab.pods().values()))
-    assert [p["restarts"] for p in lab.pods().values()] == [1] * 4
-    assert not any(map(alive, before.values()))
-    assert all("[ailab] ended (livenessProbe failed 1 times: HTTP status 503); again in 0 s" in lab.log(name) for name in names)
-
-
-def test_a_hook_that_fails(lab: SmallLab, tmp_path: Path) -> None:
-    hook = ["sh", "-c", f"echo the hook speaks; test -e '{tmp_path / 'good'}'"]
-    lab.service("alpha", container={"lifecycle": {"postStart": {"exec": {"command": hook}}}})
-    with follow(lab) as up:
-        found = crashed(lab)
-        assert found["reason"] == "postStart ended with exit code 1: the hook speaks"
-        up.kill()
-    (tmp_path / "good").touch()
-    lab.lab("up")
-    assert pod(lab)["restarts"] == 0
-
-
 def test_init_containers(lab: SmallLab, tmp_path: Path) -> None:
     trace = [{"name": "TRACE", "value": str(tmp_path / "trace")}]
     one = {"name": "one", "image": "one:1", "env": [*trace, {"name": "NAME", "value": "one"}, {"name": "DONE", "value": "1"}]}
@@ -168,23 +122,6 @@ def test_an_init_container_ends_when_told(lab: SmallLab, tmp_path: Path) -> None
         assert up.wait(20) == 1
     assert (tmp_path / "trace").read_text() == "start one\nstop one\n"
     until("nothing is left", lab.gone)
-
-
-def test_grace_then_kill(lab: SmallLab) -> None:
-    lab.service("alpha", native={"env": {"STUBBORN": "1"}}, terminationGracePeriodSeconds=1)
-    lab.lab("up")
-    pid, began = lab.pids()["alpha"], time.monotonic()
-    lab.lab("down")
-    assert not alive(pid)
-    assert 1 <= time.monotonic() - began < 5
-
-
-def test_a_program_that_does_not_exist(lab: SmallLab) -> None:
-    lab.service("alpha", native={"command": ["{service}/no such program"]})
-    with follow(lab) as up:
-        found = crashed(lab)
-        assert re.fullmatch(r"cannot start: \[Errno 2\] No such file or directory: '.*/k8s/alpha/no such program'", found["reason"])
-        up.kill()
 
 
 def test_a_taken_port(lab: SmallLab) -> None:
@@ -341,7 +278,9 @@ def test_a_request_that_is_none(lab: SmallLab) -> None:
             while b"\n" not in connection._buffer:
                 connection._buffer += connection._socket.recv(4096)
             assert b'"error"' in connection._buffer
-    with Connection(lab.state) as connection, pytest.raises((Down, BrokenPipeError, ConnectionResetError)):
-        connection._socket.sendall(b"x" * 300_000)
-        connection.receive()
+    with Connection(lab.state) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection._socket.sendall(b"x" * 300_000)
+        with pytest.raises(Down):
+            connection.receive()
     assert lab.ready()

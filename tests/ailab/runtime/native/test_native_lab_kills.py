@@ -93,7 +93,7 @@ def test_a_killed_command(lab: SmallLab, tmp_path: Path) -> None:
     assert lab.pids() == pids
 
 
-@pytest.mark.parametrize("moment", ["run/up.lock", "logs/guard.log", "run/lock", "run/control.sock", "run/next-plan.json", "run/plan.json"])
+@pytest.mark.parametrize("moment", ["run/up.lock", "run/lock", "run/control.sock", "run/plan.json"])
 def test_a_command_killed_at_any_moment(lab: SmallLab, moment: str) -> None:
     lab.service("alpha")
     with lab.start("up") as up:
@@ -105,7 +105,7 @@ def test_a_command_killed_at_any_moment(lab: SmallLab, moment: str) -> None:
 
 
 def test_a_supervisor_that_is_told_to_end_during_a_change(lab: SmallLab) -> None:
-    lab.service("alpha", native={"env": {"STUBBORN": "1"}}, terminationGracePeriodSeconds=2)
+    lab.service("alpha", native={"env": {"STUBBORN": "1"}}, terminationGracePeriodSeconds=1)
     lab.lab("up")
     supervisor, guard = lab.status()["pid"], lab.guard()
     lab.service("alpha", native={"env": {"SAY": "the new one"}})

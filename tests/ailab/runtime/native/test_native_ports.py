@@ -22,7 +22,9 @@ def test_free_ports() -> None:
     require(ADDRESS, [])
 
 
-@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, ADDRESS), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"), (socket.AF_INET6, f"::ffff:{ADDRESS}")])
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, ADDRESS), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"), (socket.AF_INET6, f"::ffff:{ADDRESS}")]
+)
 def test_the_holder_is_named(family: socket.AddressFamily, host: str) -> None:
     with socket.socket(family) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
