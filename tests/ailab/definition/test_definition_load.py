@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_the_repositorys_own_definition_is_valid(tmp_path: Path) -> None:
 def test_lab_toml_is_the_manual_of_every_key() -> None:
     text = (ROOT / "lab.toml").read_text("utf-8")
     for name, field in {**Native.model_fields, **Settings.model_fields["lab"].annotation.model_fields}.items():  # type: ignore[union-attr]
-        line = f'{name} = "{field.default}"' if isinstance(field.default, str) else f"{name} = {field.default}"
+        line = f"{name} = {json.dumps(field.default)}" if not field.is_required() else ""
         assert f"\n# {line}\n" in text or (field.is_required() and f"\n{name} = " in text), f"{name} with its default"
 
 

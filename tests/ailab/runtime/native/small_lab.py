@@ -50,7 +50,7 @@ class SmallLab:
     def __init__(self, folder: Path) -> None:
         self.root = folder
         self.state = folder / ".lab"
-        self.network = f"127.{80 + next(_numbers) % 40}.0.0/16"
+        self.network = f"127.{140 + next(_numbers) % 80}.0.0/16"
         self.env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE" and not k.startswith("AILAB")}
         self.env |= {"PYTHONPATH": str(ROOT), "AILAB_ROOT": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
         (folder / "gateway").mkdir(parents=True)
