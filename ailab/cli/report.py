@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import Any
 
 from ailab.cli.output import paint, table
@@ -29,12 +31,19 @@ def troubles(status: dict[str, Any]) -> list[str]:
         if pod["ready"]:
             continue
         colour = "33" if pod["unavailable"] else "31"
-        found.append(f"{paint(pod['name'], colour)}: {pod['status']}{': ' + pod['reason'] if pod['reason'] else ''}")
+        found.append(f"{paint(pod['name'], colour)}: {pod['status']}")
+        found += _wrapped("why: ", pod["reason"])
         found += [f"    {line}" for line in pod.get("log", [])]
-        if not pod["unavailable"]:
-            found.append(f"  what to do: ./lab logs {pod['name']} shows all of it; ./lab restart {pod['name']} tries again")
+        again = "" if pod["unavailable"] else f"./lab logs {pod['name']} shows all of it; ./lab restart {pod['name']} tries again"
+        found += _wrapped("what to do: ", pod.get("way_out") or again)
     found += [f"{paint(name, '33')}: {reason}" for name, reason in status.get("missing", {}).items()]
     return found
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    """A paragraph below a service's name, no wider than the terminal or 120 columns."""
+    width = min(shutil.get_terminal_size((120, 24)).columns, 120)
+    return textwrap.wrap(text, width, initial_indent="  " + label, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 # After the fourth failure in a row the next try is most of a minute away.

@@ -161,8 +161,8 @@ class _Screen:
                 self.clear()
                 say(f"{time.monotonic() - self.began:6.1f} s  {event}")
         if self.live:
-            busy = [f"{p['name']} ({p['reason'] or p['status']})" for p in status["pods"] if not (p["ready"] or p["unavailable"])]
-            line = ", ".join(busy)
+            busy = [p for p in status["pods"] if not (p["ready"] or p["unavailable"])]
+            line = "waiting for " + ", ".join(f"{p['name']} ({p['reason']})" if p["status"] == "Pulling" else p["name"] for p in busy)
             width = os.get_terminal_size().columns - 1
             sys.stdout.write("\r\x1b[K" + line[:width])
             sys.stdout.flush()

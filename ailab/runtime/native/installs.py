@@ -22,12 +22,13 @@ class Failed(Exception):
     """A provider cannot be had.
 
     Attributes:
+        way_out: what to do, as a sentence; may be empty.
         expected: native.toml says that some machines cannot have it; the lab is whole without it.
     """
 
-    def __init__(self, reason: str, expected: bool) -> None:
+    def __init__(self, reason: str, way_out: str, expected: bool) -> None:
         super().__init__(reason)
-        self.expected = expected
+        self.way_out, self.expected = way_out, expected
 
 
 class Installs:
@@ -80,7 +81,7 @@ class Installs:
             if found := installed(Spec.parse(spec)):
                 return str(found)
         except (BadSpec, ValueError) as error:
-            raise Failed(f"{name}: {error}", False) from error
+            raise Failed(f"{name}: {error}", "", False) from error
         await self._slots.take((not first, -spec["download_mb"]))
         try:
             report(f"{name} {spec['version']}")
@@ -126,8 +127,7 @@ class Installs:
         reason = last.get("reason") or f"the installer ended with exit code {code}: {' '.join(others[-3:])}"
         tried = "".join(f"\n  {t['source']}: {t['reason']}" for t in last.get("tried", []))
         self._log(f"{name}: {reason}{tried}")
-        way_out = f" ({last['way_out']})" if last.get("way_out") else ""
-        raise Failed(f"{reason}{way_out}", expected)
+        raise Failed(reason, last.get("way_out", ""), expected)
 
 
 async def _lines(read: int) -> Any:

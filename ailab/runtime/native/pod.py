@@ -52,7 +52,7 @@ class PodRunner:
         self.spec, self.host, self.folder = spec, host, state / "pods" / spec.name
         self.status, self.reason, self.began = "Pending", "", time.time()
         self.ready_in: float | None = None
-        self.unavailable = False
+        self.unavailable, self.way_out = False, ""
         self.runners: list[Runner] = []
         self.is_ready = asyncio.Event()
         self._slot = False
@@ -87,7 +87,7 @@ class PodRunner:
                     await self._start()
                     return
                 except Failed as error:
-                    self.unavailable = error.expected
+                    self.unavailable, self.way_out = error.expected, error.way_out
                     self._set("Unavailable" if error.expected else "ImagePullBackOff", str(error))
                     if error.expected:
                         return
@@ -206,6 +206,7 @@ class PodRunner:
             "name": self.spec.name,
             "status": status,
             "reason": self.host.redact(reason),
+            "way_out": self.way_out,
             "ready": self.ready,
             "unavailable": self.unavailable,
             "containers_ready": f"{sum(r.state.ready for r in mains)}/{len(self.spec.containers)}",

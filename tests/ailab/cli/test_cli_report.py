@@ -74,13 +74,20 @@ def test_only_those_that_were_asked_for_count() -> None:
 
 def test_troubles_say_what_to_do() -> None:
     status = {
-        "pods": [_pod(ready=True), _pod("db", status="Error", reason="exit code 1", log=["last words"]), _pod("ui", unavailable=True, reason="no disk")],
+        "pods": [
+            _pod(ready=True),
+            _pod("db", status="Error", reason="exit code 1", log=["last words"]),
+            _pod("ui", unavailable=True, reason="no disk", way_out="buy one"),
+        ],
         "missing": {"grafana": "no provider"},
     }
     assert report.troubles(status) == [
-        "db: Error: exit code 1",
+        "db: Error",
+        "  why: exit code 1",
         "    last words",
         "  what to do: ./lab logs db shows all of it; ./lab restart db tries again",
-        "ui: Running: no disk",
+        "ui: Running",
+        "  why: no disk",
+        "  what to do: buy one",
         "grafana: no provider",
     ]

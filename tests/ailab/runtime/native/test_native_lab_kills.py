@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,68 +14,82 @@ from ailab.runtime.native import process
 from ailab.runtime.native.control import Connection, Refused
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLab]:
+    """A lab whose alpha leaves a daemon behind that has shed everything."""
+    made = SmallLab(tmp_path_factory.mktemp("killed") / "a lab")
+    made.service("alpha", native={"env": {"STRAY": str(made.root / "stray"), "TRACE": str(made.root / "trace"), "NAME": "alpha"}})
+    made.service("beta", requires="alpha", native={"env": {"TRACE": str(made.root / "trace"), "NAME": "beta"}})
+    yield made
+    made.end()
+
+
 @pytest.fixture
-def stray(lab: SmallLab, tmp_path: Path) -> Path:
-    """A lab whose alpha leaves a daemon behind that has shed everything; where its process id stands."""
-    lab.service("alpha", native={"env": {"STRAY": str(tmp_path / "stray"), "TRACE": str(tmp_path / "trace"), "NAME": "alpha"}})
-    lab.service("beta", requires="alpha", native={"env": {"TRACE": str(tmp_path / "trace"), "NAME": "beta"}})
-    lab.lab("up")
-    pid = int((tmp_path / "stray").read_text())
+def up(shared: SmallLab) -> SmallLab:
+    """That lab, ready."""
+    if not shared.ready():
+        shared.lab("up")
+    pid = daemon(shared)
     until("the daemon has cleared its environment", lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
-    assert pid in lab.members()
-    return tmp_path / "stray"
+    assert shared.members() == {*shared.pids().values(), pid}
+    return shared
 
 
-def test_a_killed_program(lab: SmallLab, stray: Path) -> None:
-    before, daemon = lab.pids(), int(stray.read_text())
+def daemon(lab: SmallLab) -> int:
+    """The process id of what alpha left behind."""
+    return int((lab.root / "stray").read_text())
+
+
+def test_a_killed_program(up: SmallLab) -> None:
+    before, left = up.pids(), daemon(up)
     kill(before["alpha"])
-    pods = until("alpha is ready again", lambda: (p := lab.ready()) and p["alpha"]["restarts"] and p)
-    after = lab.pids()
+    pods = until("alpha is ready again", lambda: (p := up.ready()) and p["alpha"]["restarts"] and p)
+    after = up.pids()
     assert after["beta"] == before["beta"]
     assert after["alpha"] != before["alpha"]
     assert pods["alpha"]["containers"][0]["last_exit"] == -9
-    assert not alive(daemon), "what it left behind went with it"
-    assert lab.members() == {*after.values(), int(stray.read_text())}
+    assert not alive(left), "what it left behind went with it"
+    assert up.members() == {*after.values(), daemon(up)}
 
 
-def test_a_killed_supervisor(lab: SmallLab, stray: Path) -> None:
-    old, supervisor, guard = lab.members(), lab.status()["pid"], lab.guard()
+def test_a_killed_supervisor(up: SmallLab) -> None:
+    old, supervisor, guard = up.members(), up.status()["pid"], up.guard()
     kill(supervisor)
-    until("another one has all ready", lambda: lab.ready() and lab.status()["pid"] != supervisor)
-    assert lab.guard() == guard
+    until("another one has all ready", lambda: up.ready() and up.status()["pid"] != supervisor)
+    assert up.guard() == guard
     assert not any(map(alive, old))
-    assert lab.members() == {*lab.pids().values(), int(stray.read_text())}
-    assert lab.status()["inputs"], "it goes on with the remembered plan"
-    pids = lab.pids()
-    lab.lab("up")
-    assert lab.pids() == pids
+    assert up.members() == {*up.pids().values(), daemon(up)}
+    assert up.status()["inputs"], "it goes on with the remembered plan"
+    pids = up.pids()
+    up.lab("up")
+    assert up.pids() == pids
 
 
-def test_a_killed_guard(lab: SmallLab, stray: Path) -> None:
+def test_a_killed_guard(up: SmallLab) -> None:
     """Its supervisor stops the lab in good order."""
-    kill(lab.guard())
-    until("nothing is left", lambda: not lab.members() and not lab.status()["pid"])
-    assert (stray.parent / "trace").read_text().split()[-4:] == ["stop", "beta", "stop", "alpha"]
-    lab.lab("up")
-    assert lab.ready()
+    kill(up.guard())
+    until("nothing is left", lambda: not up.members() and not up.status()["pid"])
+    assert (up.root / "trace").read_text().split()[-4:] == ["stop", "beta", "stop", "alpha"]
+    up.lab("up")
+    assert up.ready()
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_guard_and_supervisor_killed_at_once(lab: SmallLab, stray: Path, command: str) -> None:
-    old, supervisor, guard, daemon = lab.members(), lab.status()["pid"], lab.guard(), int(stray.read_text())
+def test_guard_and_supervisor_killed_at_once(up: SmallLab, command: str) -> None:
+    old, supervisor, guard, left = up.members(), up.status()["pid"], up.guard(), daemon(up)
     os.kill(guard, signal.SIGSTOP)
     kill(supervisor)
     kill(guard)
     until("both are gone", lambda: not alive(supervisor) and not alive(guard))
-    assert alive(daemon), "nobody is there to end it"
-    output = lab.lab(command)
+    assert alive(left), "nobody is there to end it"
+    output = up.lab(command)
     assert not any(map(alive, old))
     if command == "up":
-        assert lab.ready()
-        assert lab.members() == {*lab.pids().values(), int(stray.read_text())}
+        assert up.ready()
+        assert up.members() == {*up.pids().values(), daemon(up)}
     else:
         assert "the lab was not up; ended 1 processes that were left of it" in output
-        assert lab.gone()
+        assert up.gone()
 
 
 def test_a_killed_command(lab: SmallLab, tmp_path: Path) -> None:
@@ -135,18 +150,18 @@ def test_up_while_the_lab_is_being_stopped(lab: SmallLab) -> None:
     assert lab.status()["pid"] != before
 
 
-def test_a_guard_that_is_told_to_end(lab: SmallLab, stray: Path) -> None:
-    os.kill(lab.guard(), signal.SIGTERM)
-    until("nothing is left", lab.gone)
-    assert (stray.parent / "trace").read_text().split()[-4:] == ["stop", "beta", "stop", "alpha"]
+def test_a_guard_that_is_told_to_end(up: SmallLab) -> None:
+    os.kill(up.guard(), signal.SIGTERM)
+    until("nothing is left", up.gone)
+    assert (up.root / "trace").read_text().split()[-4:] == ["stop", "beta", "stop", "alpha"]
 
 
-def test_down_between_two_supervisors(lab: SmallLab, stray: Path) -> None:
+def test_down_between_two_supervisors(up: SmallLab) -> None:
     """The guard would start another one in a moment."""
-    guard = lab.guard()
-    kill(lab.status()["pid"])
-    lab.lab("down")
-    until("nothing is left", lab.gone)
+    guard = up.guard()
+    kill(up.status()["pid"])
+    up.lab("down")
+    until("nothing is left", up.gone)
     assert not alive(guard)
 
 
