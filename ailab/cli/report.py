@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 from typing import Any
 
@@ -41,7 +42,9 @@ def troubles(status: dict[str, Any]) -> list[str]:
 
 
 def _wrapped(label: str, text: str) -> list[str]:
-    """A paragraph below a service's name, no wider than the terminal or 120 columns."""
+    """A paragraph below a service's name; on a terminal no wider than it and 120 columns, else one line for whoever searches in it."""
+    if text and not sys.stdout.isatty():
+        return [f"  {label}{text}"]
     width = min(shutil.get_terminal_size((120, 24)).columns, 120)
     return textwrap.wrap(text, width, initial_indent="  " + label, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 

@@ -50,7 +50,7 @@ def test_a_crash(lab: SmallLab) -> None:
         until("the other service is ready", lambda: pod(lab, "beta")["ready"])
         up.kill()
     output = lab.lab("status", code=1)
-    assert "alpha: CrashLoopBackOff: exit code 3\n    I begin\n    about to crash\n" in output
+    assert "alpha: CrashLoopBackOff\n  why: exit code 3\n    I begin\n    about to crash\n" in output
     assert "what to do: ./lab logs alpha" in output
 
 
@@ -135,7 +135,7 @@ def test_a_taken_port(lab: SmallLab) -> None:
         held.listen()
         output = lab.lab("up", code=1)
         holder = f"process {os.getpid()} ({Path(f'/proc/{os.getpid()}/comm').read_text().strip()})"
-        assert f"alpha: CreateContainerError: {address}:8080 is held by {holder} (end it, or choose another network in lab.toml)" in output
+        assert f"alpha: CreateContainerError\n  why: {address}:8080 is held by {holder} (end it, or choose another network in lab.toml)" in output
         assert pod(lab, "beta")["ready"]
         assert lab.log("alpha") == "", "its program was not started"
     lab.lab("up")
@@ -261,7 +261,7 @@ def test_an_installation_that_fails(lab: SmallLab, downloads: ThreadingHTTPServe
     toml.write_text(re.sub(r'sha256 = .*', f'sha256 = {{{platform_name()} = "{"0" * 64}"}}', good))
     lab.service("beta")
     output = lab.lab("up", code=1)
-    assert re.search(r"^alpha: ImagePullBackOff: .*sha256", output, re.MULTILINE)
+    assert re.search(r"^alpha: ImagePullBackOff\n  why: .*sha256", output, re.MULTILINE)
     assert pod(lab, "beta")["ready"]
     toml.write_text(good)
     lab.lab("up")
