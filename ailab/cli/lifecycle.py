@@ -63,6 +63,8 @@ def status(root: Path, as_json: bool) -> int:
             emit({"pods": []})
             return 1
         fail(_NOT_UP)
+    except Refused as error:
+        fail(error)
     if as_json:
         emit(found)
     else:
@@ -115,6 +117,8 @@ def open_(root: Path, service: str) -> int:
             pods = {p["name"]: p for p in connection.ask("status")["pods"]}
     except Down:
         fail(_NOT_UP)
+    except Refused as error:
+        fail(error)
     with_page = sorted(n for n, p in pods.items() if p["urls"])
     if service not in with_page:
         _known([service], list(pods))

@@ -162,10 +162,11 @@ def _spawn(state: Path) -> bytes:
     read, write = os.pipe()
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPATH": str(Path(__file__).parents[3])}
     with (state / "logs" / "guard.log").open("ab") as log:
-        subprocess.Popen(
+        guard_process = subprocess.Popen(
             [sys.executable, "-P", "-m", "ailab.runtime.native.guard", str(state), str(write)],
             cwd="/", env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[write], start_new_session=True,
         )  # fmt: skip
+    guard_process.returncode = 0  # it outlives us: nobody waits for it, and nothing need warn of that
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
         return pipe.read(5)

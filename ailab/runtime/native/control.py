@@ -18,7 +18,7 @@ class Down(Exception):
 
 
 class Refused(Exception):
-    """The supervisor answered with an error."""
+    """The supervisor answered with an error, or is another user's."""
 
 
 @contextlib.contextmanager
@@ -60,6 +60,7 @@ class Connection:
 
         Raises:
             Down: nobody listens.
+            Refused: another user's lab.
         """
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
@@ -69,6 +70,9 @@ class Connection:
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             self._socket.close()
             raise Down from None
+        except PermissionError:
+            self._socket.close()
+            raise Refused(f"{state}: the lab is another user's (only who started it may speak to it)") from None
         self._buffer = b""
 
     def __enter__(self) -> Connection:

@@ -45,6 +45,7 @@ class Installs:
         self._reaper, self._lab, self._log = reaper, lab, log
         self._slots = Slots(_PARALLEL)
         self._running: dict[str, asyncio.Task[str]] = {}
+        self._all: set[asyncio.Task[str]] = set()  # also those that nobody waits for any more
 
     def use(self, specs: dict[str, dict[str, Any]]) -> None:
         """Take the plan's providers; one whose definition changed is looked for anew."""
@@ -68,10 +69,17 @@ class Installs:
         if task is None or task.done():
             task = asyncio.ensure_future(self._make(name, report, first))
             self._running[name] = task
+            self._all.add(task)
+            task.add_done_callback(self._done)
         folder = await asyncio.shield(task)
         if self._running.get(name) is task:
             self.folders[name] = folder
         return folder
+
+    def _done(self, task: asyncio.Task[str]) -> None:
+        self._all.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits has been told
 
     async def _make(self, name: str, report: Callable[[str], None], first: bool) -> str:
         spec = self.specs[name]

@@ -16,6 +16,7 @@ from ailab.runtime.native.control import bind
 from ailab.runtime.native.supervisor import Supervisor
 
 _FAREWELL_S = 0.2
+_LOOK_S = 5.0
 
 
 async def serve(state: Path, on_ready: Callable[[], None]) -> None:
@@ -34,13 +35,23 @@ async def serve(state: Path, on_ready: Callable[[], None]) -> None:
     server = await asyncio.start_unix_server(connected, sock=bind(state))
     on_ready()
     await supervisor.recover()
+    removed = asyncio.ensure_future(_end_with_folder(supervisor))
     await supervisor.stopping.wait()
+    removed.cancel()
     supervisor.changed()
     await supervisor.end()
     server.close()
     # Whoever asked for the end is told; who says nothing isn't waited for.
     if clients:
         await asyncio.wait(clients, timeout=_FAREWELL_S)
+
+
+async def _end_with_folder(supervisor: Supervisor) -> None:
+    """A lab whose folder was removed can be found by nobody, and would run for ever."""
+    with contextlib.suppress(OSError):
+        while supervisor.lab == process.lab_of(supervisor.state):
+            await asyncio.sleep(_LOOK_S)
+    supervisor.stopping.set()
 
 
 async def _client(supervisor: Supervisor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -52,7 +52,7 @@ class SmallLab:
         self.state = folder / ".lab"
         self.network = f"127.{140 + next(_numbers) % 80}.0.0/16"
         self.env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE" and not k.startswith("AILAB")}
-        self.env |= {"PYTHONPATH": str(ROOT), "AILAB_ROOT": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+        self.env |= {"PYTHONPATH": str(ROOT), "AILAB_ROOT": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONWARNINGS": "default"}
         (folder / "gateway").mkdir(parents=True)
         (folder / "gateway" / "litellm-config.yml").write_text("model_list: []\n")
         (folder / ".env.example").write_text("A_SECRET={random:32}\nOTHER_SECRET=x{random:32}\n")
@@ -176,6 +176,8 @@ class SmallLab:
             kill(supervisor)
         client.clear(self.root)
         until("nothing is left of the lab", self.gone)
+        # Whatever a supervisor warns of, or forgot to catch, stands there.
+        assert (self.state / "logs" / "guard.log").read_text() == ""
 
 
 def kill(pid: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,3 +195,13 @@ def test_the_marks_of_two_labs_are_apart(lab: SmallLab, tmp_path: Path) -> None:
         assert process.lab_of(lab.state) != process.lab_of(other.state)
     finally:
         other.end()
+
+
+@pytest.mark.e2e
+def test_a_removed_folder_ends_the_lab(tmp_path: Path) -> None:
+    lab = SmallLab(tmp_path / "a lab")
+    lab.service("alpha")
+    lab.lab("up")
+    running = {*lab.pids().values(), lab.status()["pid"], lab.guard()}
+    shutil.rmtree(lab.root / ".lab")
+    until("nothing of it runs any more", lambda: not any(map(alive, running)))
