@@ -22,11 +22,11 @@ def test(root: Path, arguments: list[str]) -> int:
     parts = {
         "lint": [*python, "ruff", "check", "ailab", "core", "tests", "gateway", "k8s", "bench"],
         "types": [*python, "mypy"],
-        "quick tests": [*pytest, "-m", "not e2e and not network"],
-        "tests with registries and real services": [*pytest, "-m", "e2e or network"],
+        "quick tests": [*pytest, "-m", "not slow and not e2e and not network"],
+        "slow tests, and those with registries and real services": [*pytest, "-m", "slow or e2e or network"],
     }
     if arguments == ["quick"]:
-        del parts["tests with registries and real services"]
+        del parts["slow tests, and those with registries and real services"]
     elif arguments:
         parts = {"pytest": [*pytest, *arguments]}
     if "lint" in parts:

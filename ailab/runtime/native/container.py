@@ -22,8 +22,8 @@ from ailab.runtime.native.model import Container, Probe
 from ailab.runtime.native.probes import ask
 
 BASE_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-# Until it is ready for the first time a probe is asked this often, so that nobody waits for the next whole period.
-EAGER_S = 0.2
+# Until it is ready a probe is asked this often, so that nobody waits for the next whole period: at first for what starts in no time.
+_EAGER_S, _QUICK_S, _QUICK_TRIES = 0.2, 0.05, 10
 _HOOK_S = 600.0
 # Whoever ended has written all it will; a stranger who was handed its pipe isn't waited for.
 _DRAIN_S = 1.0
@@ -211,13 +211,13 @@ class Runner:
     async def _startup(self, probe: Probe) -> bool:
         end = time.monotonic() + probe.initial_delay + probe.period * probe.failures
         await asyncio.sleep(probe.initial_delay)
-        while reason := await ask(probe, self.address, self.execute):
-            self._set(reason=reason)
-            if time.monotonic() > end:
-                return False
-            await asyncio.sleep(min(EAGER_S, probe.period))
-        self._set(reason="")
-        return True
+        for tries in itertools.count():
+            reason = await ask(probe, self.address, self.execute)
+            self._set(reason=reason or "")
+            if reason is None or time.monotonic() > end:
+                break
+            await asyncio.sleep(_eager(tries, probe))
+        return reason is None
 
     async def _readiness(self, probe: Probe | None, on_ready: Callable[[], None]) -> None:
         if probe is None:
@@ -234,7 +234,7 @@ class Runner:
                 on_ready()
             elif reason and (bad >= probe.failures or not self.state.ready):
                 self._set(ready=False, reason=reason)
-            await asyncio.sleep(probe.period if self.state.ready else min(EAGER_S, probe.period))
+            await asyncio.sleep(probe.period if self.state.ready else _eager(bad, probe))
 
     async def _liveness(self, probe: Probe) -> None:
         await asyncio.sleep(max(probe.initial_delay, probe.period))
@@ -290,3 +290,7 @@ class Runner:
             if status or "ready" in values:
                 self.state.since = time.time()
             self.host.changed()
+
+
+def _eager(tries: int, probe: Probe) -> float:
+    return min(_QUICK_S if tries < _QUICK_TRIES else _EAGER_S, probe.period)

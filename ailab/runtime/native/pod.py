@@ -140,8 +140,9 @@ class PodRunner:
             if code == 0:
                 return
             runner.state.restarts += 1
-            self._set("Init:CrashLoopBackOff", f"{runner.spec.name}: exit code {code}")
-            await asyncio.sleep(backoff.next(time.monotonic() - began))
+            wait = backoff.next(time.monotonic() - began)
+            self._set("Init:CrashLoopBackOff" if wait else "Init:Error", f"{runner.spec.name}: exit code {code}")
+            await asyncio.sleep(wait)
 
     def _write(self) -> None:
         memory = Path(process.memory_folder(self.host.lab))

@@ -122,6 +122,12 @@ class SmallLab:
         assert child.returncode == code, f"{arguments}: exit code {child.returncode}\n{out}\n{err}"
         return out + err
 
+    def restart(self, *names: str) -> None:
+        """Replace services by fresh ones, as the command line asks for it."""
+        with Connection(self.state) as connection:
+            connection.ask("restart", pods=list(names))
+        until("they are ready again", self.ready)
+
     def status(self) -> dict[str, Any]:
         """What the supervisor reports; no pods where there is none."""
         with contextlib.suppress(Down), Connection(self.state) as connection:

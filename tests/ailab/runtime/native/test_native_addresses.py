@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ailab.runtime.native.addresses import assign
@@ -12,6 +12,7 @@ from ailab.runtime.native.addresses import assign
 names = st.lists(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True), unique=True, max_size=200)
 
 
+@settings(max_examples=50)
 @given(names, st.integers(1, 255))
 def test_unique_and_within_the_network(services: list[str], second: int) -> None:
     found = assign(services, f"127.{second}.0.0/16")
@@ -23,6 +24,7 @@ def test_unique_and_within_the_network(services: list[str], second: int) -> None
         assert address.split(".")[3] not in ("0", "255")
 
 
+@settings(max_examples=50)
 @given(names, st.randoms(use_true_random=False))
 def test_the_order_does_not_matter(services: list[str], random: object) -> None:
     mixed = list(services)
@@ -30,6 +32,7 @@ def test_the_order_does_not_matter(services: list[str], random: object) -> None:
     assert assign(mixed, "127.77.0.0/16") == assign(services, "127.77.0.0/16")
 
 
+@settings(max_examples=50)
 @given(names, st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True))
 def test_a_new_name_moves_another_only_from_its_own_address(services: list[str], new: str) -> None:
     before, after = assign(services, "127.77.0.0/16"), assign([*{*services, new}], "127.77.0.0/16")

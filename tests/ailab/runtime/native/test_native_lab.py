@@ -18,6 +18,8 @@ from ailab.definition.inputs import inputs_digest
 from ailab.runtime.native import process
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def secret(service: str, name: str) -> dict[str, object]:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": service, "key": name}}}
@@ -124,7 +126,7 @@ def test_restarts_leak_nothing(shared: SmallLab, up: dict[str, int]) -> None:
     supervisor = shared.status()["pid"]
 
     def descriptors() -> int:
-        shared.lab("restart", "alpha", "beta", "gamma")
+        shared.restart("alpha", "beta", "gamma")
         return len(os.listdir(f"/proc/{supervisor}/fd"))
 
     assert descriptors() == descriptors()
@@ -258,7 +260,7 @@ def test_volumes(lab: SmallLab) -> None:
     os.kill(lab.pids()["alpha"], signal.SIGKILL)
     until("its container is back", lambda: (p := lab.ready()) and p["alpha"]["restarts"] == 1)
     assert all((f / "kept").exists() for f in folders.values()), "another container of the same pod"
-    lab.lab("restart", "alpha")
+    lab.restart("alpha")
     assert [n for n, f in folders.items() if (f / "kept").exists()] == ["DATA"]
     for folder in folders.values():
         (folder / "kept").touch()

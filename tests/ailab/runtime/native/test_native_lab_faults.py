@@ -24,6 +24,8 @@ from ailab.runtime.native.control import Connection, Down
 from ailab.runtime.native.providers import platform_name
 from tests.conftest import missing
 
+pytestmark = pytest.mark.slow
+
 
 def pod(lab: SmallLab, name: str = "alpha") -> dict[str, Any]:
     return lab.pods().get(name, {"status": "", "restarts": 0, "ready": False, "reason": "", "containers": []})
@@ -87,9 +89,9 @@ def test_what_never_gets_ready_is_reported_and_the_rest_stays_up(lab: SmallLab, 
     lab.service("beta")
     lab.service("gamma", requires="alpha")
     output = lab.lab("up", code=1)
-    assert re.search(r"^alpha: \w+: .*\n(    .*\n)*    waiting for the moon\n", output, re.MULTILINE)
+    assert re.search(r"^alpha: \w+\n  why: .*\n(    .*\n)*    waiting for the moon\n", output, re.MULTILINE)
     assert "    [ailab] startupProbe failed 3 times: " in output
-    assert re.search(r"^gamma: Waiting: for alpha$", output, re.MULTILINE)
+    assert "\ngamma: Waiting\n  why: for alpha\n" in output
     assert re.search(r"^beta +1/1 +Running", output, re.MULTILINE)
     assert pod(lab, "beta")["ready"]
 
@@ -152,9 +154,7 @@ def test_a_missing_secret_changes_nothing(lab: SmallLab) -> None:
     env.write_text(re.sub("^A_SECRET=.*\n", "A_SECRET=\n", whole, flags=re.MULTILINE))
     assert "lab: .env A_SECRET: the secret is missing (" in lab.lab("up", code=1)
     assert lab.pids() == before
-    env.write_text(whole)
-    assert "alpha" in lab.lab("up")
-    assert lab.pids() == before
+    assert "alpha" in lab.lab("status"), "what runs is left alone"
 
 
 DISKS = {

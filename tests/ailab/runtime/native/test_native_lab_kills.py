@@ -14,6 +14,8 @@ from small_lab import SmallLab, alive, kill, until
 from ailab.runtime.native import process
 from ailab.runtime.native.control import Connection, Refused
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLab]:
@@ -187,7 +189,8 @@ def test_the_marks_of_two_labs_are_apart(lab: SmallLab, tmp_path: Path) -> None:
     try:
         for each in (lab, other):
             each.service("alpha")
-            each.lab("up")
+        with lab.start("up") as one, other.start("up") as two:
+            assert [one.wait(20), two.wait(20)] == [0, 0]
         pid = other.pids()["alpha"]
         assert lab.members().isdisjoint(other.members())
         lab.lab("down")

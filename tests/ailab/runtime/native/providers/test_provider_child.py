@@ -15,6 +15,8 @@ from ailab.runtime.native.providers.errors import SourceError, StoreError
 from ailab.runtime.native.providers.progress import Budget
 from ailab.runtime.native.providers.verdicts import Failed, verdict
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[5]
 # Starts a process that leaves its parent, session and group; both hold the pipe open until they end.
 ESCAPES = """

@@ -15,6 +15,8 @@ import pytest
 
 from ailab.runtime.native.providers import installed, keys
 
+pytestmark = pytest.mark.slow
+
 Source = dict[str, Any]
 ARCHIVE = Callable[..., Source]
 # Tells that it runs, then waits until it is told to go on; a child of its own does the same.
