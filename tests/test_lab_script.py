@@ -79,5 +79,20 @@ def test_an_environment_that_is_there_is_used_at_once(folder: Path) -> None:
     venv = folder / ".lab" / "venv"
     (venv / "bin").mkdir(parents=True)
     shutil.copy2(folder / "requirements.lock", venv)
-    script(venv / "bin" / "python", 'echo "$PYTHONPATH" "$@"')
+    python = script(venv / "bin" / "python", 'echo "$PYTHONPATH" "$@"')
+    (venv / "made-by").write_text(f"{python}\n")
     assert lab(folder, "status", "--json").stdout.strip() == f"{folder} -P -m ailab status --json"
+
+
+def test_an_environment_of_another_interpreter_is_made_anew(folder: Path, tmp_path: Path) -> None:
+    """As after an upgrade of the system, when python3 has become another."""
+    venv = folder / ".lab" / "venv"
+    (venv / "bin").mkdir(parents=True)
+    shutil.copy2(folder / "requirements.lock", venv)
+    script(venv / "bin" / "python", "exit 99")
+    (venv / "made-by").write_text("/usr/bin/python3.9\n")
+    uv = script(tmp_path / "uv", 'echo "$@" >&2; exit 3')
+    done = lab(folder, "status", PATH=f"{uv.parent}:{PATH}", PYTHON=sys.executable)
+    assert done.returncode != 0
+    assert "setting up the project's own environment" in done.stderr
+    assert not (venv / "bin" / "python").exists()

@@ -72,8 +72,10 @@ def _roles(lab: Lab) -> str:
     for role, other in permutations(roles, 2):
         try:
             psycopg.connect(chat.dsn(lab, role, other), connect_timeout=5).close()
-        except psycopg.OperationalError:
-            continue
+        except psycopg.OperationalError as error:
+            if "permission denied for database" in str(error):
+                continue
+            raise Failure(f"whether role {role} can open {other} is not known: {_first_line(error)}", "./lab logs postgresql") from None
         raise Failure(f"role {role} can open the database of {other}", f"REVOKE CONNECT ON DATABASE {other} FROM PUBLIC, {role}")
     return f"{len(roles)} roles, none sees another's data"
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ailab.cli.output import root
+from ailab.cli.output import fail, root
+from ailab.runtime.native.control import Refused
 
 app = typer.Typer(
     name="lab", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -125,4 +126,7 @@ def version(json: Json = False) -> None:
 
 def main() -> None:
     """The entry point."""
-    app()
+    try:
+        app()
+    except (Refused, TimeoutError) as error:
+        fail(f"the lab's supervisor does not answer as it should: {error or 'no answer in time'} (./lab down and ./lab up start it anew)")

@@ -15,8 +15,6 @@ from ailab.runtime.native import client
 from ailab.runtime.native.control import Connection, Down, Refused
 
 _NOT_UP = "the lab is not up (./lab up starts it)"
-# Every pod has its grace period, and they end in the order of their needs.
-_STOP_S = 300
 
 
 def down(root: Path, services: list[str], as_json: bool) -> int:
@@ -27,14 +25,14 @@ def down(root: Path, services: list[str], as_json: bool) -> int:
             if services:
                 _known(services, [p["name"] for p in connection.ask("status")["pods"]])
                 connection.send("stop", pods=services)
-                stopped = connection.receive(_STOP_S)
+                stopped = connection.receive(client.STOP_S)
                 if as_json:
                     emit(stopped)
                 else:
                     say(f"stopped: {', '.join(stopped['stopped'])} (./lab up starts them again)")
                 return 0
             connection.send("down")
-            connection.receive(_STOP_S)
+            connection.receive(client.STOP_S)
             with contextlib.suppress(Down):  # the socket closes when all is ended
                 connection.receive(30)
     except Down:
@@ -82,7 +80,8 @@ def restart(root: Path, services: list[str], as_json: bool) -> int:
             known = [p["name"] for p in connection.ask("status")["pods"]]
             _known(services, known)
             names = services or known
-            done = connection.ask("restart", pods=names)
+            connection.send("restart", pods=names)
+            done = connection.receive(client.STOP_S)
             found = _wait(connection, names)
     except Down:
         fail(_NOT_UP)
@@ -92,7 +91,7 @@ def restart(root: Path, services: list[str], as_json: bool) -> int:
         emit(done)
     else:
         say(report.rows(found))
-    return int(report.failed(found))
+    return int(report.failed(found, names))
 
 
 def _known(names: list[str], known: list[str]) -> None:

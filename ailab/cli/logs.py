@@ -10,7 +10,7 @@ from pathlib import Path
 from ailab.cli.output import fail
 from ailab.definition.problems import did_you_mean
 from ailab.runtime.native.client import state_of
-from ailab.runtime.native.logs import rotated, text_of
+from ailab.runtime.native.logs import lines_of, rotated, text_of
 
 _POLL_S = 0.2
 
@@ -55,7 +55,7 @@ def _last(files: dict[str, Path], count: int) -> list[tuple[str, str]]:
     def lines(name: str, path: Path) -> Iterator[tuple[str, str]]:
         found: list[str] = []
         for file in rotated(path):
-            found = [*file.read_text("utf-8", "replace").splitlines(), *found]
+            found = [*lines_of(file.read_text("utf-8", "replace")), *found]
             if len(found) >= count:
                 break
         return ((line, name) for line in (found[-count:] if count else []))
@@ -73,7 +73,7 @@ def _new(path: Path, name: str, positions: dict[str, int]) -> list[str]:
         if older.exists():
             with older.open("rb") as file:
                 file.seek(positions[name])
-                lines += file.read().decode("utf-8", "replace").splitlines()
+                lines += lines_of(file.read().decode("utf-8", "replace"))
         positions[name] = 0
     if size > positions[name]:
         with path.open("rb") as file:
@@ -81,5 +81,5 @@ def _new(path: Path, name: str, positions: dict[str, int]) -> list[str]:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         positions[name] += len(whole)
-        lines += whole.decode("utf-8", "replace").splitlines()
+        lines += lines_of(whole.decode("utf-8", "replace"))
     return lines

@@ -26,7 +26,7 @@ def _row(pod: dict[str, Any]) -> list[str]:
 
 
 def troubles(status: dict[str, Any]) -> list[str]:
-    """For each service that is not ready: the reason, the last lines of its log, what to do."""
+    """For each service that is not ready: the reason, the last lines of its log, what to do; and who uses more memory than allowed."""
     found = []
     for pod in status["pods"]:
         if pod["ready"]:
@@ -38,6 +38,10 @@ def troubles(status: dict[str, Any]) -> list[str]:
         again = "" if pod["unavailable"] else f"./lab logs {pod['name']} shows all of it; ./lab restart {pod['name']} tries again"
         found += _wrapped("what to do: ", pod.get("way_out") or again)
     found += [f"{paint(name, '33')}: {reason}" for name, reason in status.get("missing", {}).items()]
+    for pod in status["pods"]:
+        used, limit = pod.get("memory_mb") or 0, pod.get("memory_limit_mb") or 0
+        if 0 < limit < used:
+            found.append(f"{paint(pod['name'], '33')}: uses {used:.0f} MB, more than its manifest's limit of {limit:.0f} MB: on the server it would be killed")
     return found
 
 
@@ -62,7 +66,7 @@ def settled(status: dict[str, Any], names: list[str] | None = None) -> bool:
 def _settled(pod: dict[str, Any], pods: dict[str, dict[str, Any]]) -> bool:
     if pod["ready"] or pod["unavailable"] or pod["status"] in ("ImagePullBackOff", "CreateContainerError"):
         return True
-    if pod["restarts"] >= _HOPELESS:
+    if pod["restarts"] >= _HOPELESS and pod["status"] == "CrashLoopBackOff":
         return True
     other = pods.get(pod["reason"].removeprefix("for ")) if pod["status"] == "Waiting" else None
     return other is not None and not other["ready"] and _settled(other, pods)

@@ -16,6 +16,8 @@ from ailab.definition.inputs import inputs_digest
 from ailab.runtime.native import client
 from ailab.runtime.native.control import Connection, Down, Refused
 
+_RETRY_S = 600.0
+
 
 def up(root: Path, services: list[str], as_json: bool) -> int:
     """Bring the lab, or some services with what they require, up.
@@ -44,7 +46,9 @@ def up(root: Path, services: list[str], as_json: bool) -> int:
             if not other:
                 wanted = _apply(root, connection, digest, services)
             status = _follow(connection, wanted, _timeout(root), quiet=as_json)
-    return _end(root, status, as_json, fresh=True)
+    if other and status.get("inputs") != digest:
+        fail("the other `up` applied the definition as it was before your last edit (run ./lab up again)")
+    return _end(root, status, as_json, fresh=True, names=wanted)
 
 
 def _nothing_to_do(root: Path, digest: str) -> dict[str, Any] | None:
@@ -52,7 +56,9 @@ def _nothing_to_do(root: Path, digest: str) -> dict[str, Any] | None:
     with contextlib.suppress(Down, Refused), client.connect(root) as connection:
         status = connection.ask("status", memory=True)
         complete = {p["name"] for p in status["pods"]} >= set(status["planned"])
-        if status["inputs"] == digest and complete and report.settled(status) and not report.failed(status):
+        # What could not be had is tried again now and then: a network or a tool may have come.
+        stale = any(p["unavailable"] and status["now"] - (p["installed"] or p["began"]) > _RETRY_S for p in status["pods"])
+        if status["inputs"] == digest and complete and not stale and report.settled(status) and not report.failed(status):
             return status
     return None
 
@@ -64,11 +70,16 @@ def _apply(root: Path, connection: Connection, digest: str, services: list[str])
     from ailab.runtime.native.plan import make_plan
 
     try:
-        plan = make_plan(load(root), client.place(root, digest))
+        definition = load(root)
+        plan = make_plan(definition, client.place(root, digest))
     except DefinitionError as error:
-        fail(*error.problems, code=1)
+        fail(*error.problems)
+    except client.CannotStart as error:
+        fail(error)
     names = [p.name for p in plan.pods]
     for name in services:
+        if name in definition.services and name not in names:
+            fail(f"{name} is off (turn it on under [services] in lab.toml)", code=2)
         if name not in names:
             fail(f"no service is named {name!r} ({did_you_mean(name, names)})", code=2)
     path = client.state_of(root) / "run" / "next-plan.json"
@@ -76,7 +87,8 @@ def _apply(root: Path, connection: Connection, digest: str, services: list[str])
         file.write(model.dump(plan))
     only = [*services, "ingress"] if services else None
     try:
-        connection.ask("apply", plan=str(path), only=only)
+        connection.send("apply", plan=str(path), only=only, environment=client.environment())
+        connection.receive(client.STOP_S)
     except (Refused, TimeoutError) as error:
         fail(f"the supervisor could not apply the definition: {error}")
     return only
@@ -120,11 +132,11 @@ def _follow(connection: Connection, wanted: list[str] | None, timeout: int, quie
     return status
 
 
-def _end(root: Path, status: dict[str, Any], as_json: bool, fresh: bool) -> int:
+def _end(root: Path, status: dict[str, Any], as_json: bool, fresh: bool, names: list[str] | None = None) -> int:
     if fresh:
         with contextlib.suppress(Down, Refused, TimeoutError), client.connect(root) as connection:
             status = connection.ask("status", memory=True)
-    bad = report.failed(status)
+    bad = report.failed(status, names)
     if as_json:
         emit(status)
         return int(bad)

@@ -12,7 +12,7 @@ from ailab.definition.crosschecks_native import check_native
 from ailab.definition.gateway import Gateway, read_gateway
 from ailab.definition.images import read_images
 from ailab.definition.manifests import Manifest, read_manifests
-from ailab.definition.native import NativeSpec, read_native
+from ailab.definition.native import NativeSpec, helper_digests, read_native
 from ailab.definition.problems import DefinitionError, Problem, unreadable
 from ailab.definition.settings import Settings, read_settings
 
@@ -31,6 +31,7 @@ class Definition:
         digests: digest by image, empty where it isn't known yet.
         files: the content of each file that a ConfigMap is filled from, by its path from the root.
         secrets: .env by name; empty before the first `up`.
+        helpers: a digest of each service's native/ folder: locks and scripts that native.toml names.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class Definition:
     digests: dict[str, str]
     files: dict[str, str]
     secrets: dict[str, str] = field(repr=False)
+    helpers: dict[str, str] = field(default_factory=dict)
 
     def natively(self) -> Definition:
         """The same lab as it runs without containers: some services are left out there."""
@@ -78,7 +80,7 @@ def load(root: Path) -> Definition:
     problems += bad_files
     if settings is None or gateway is None or problems:
         raise DefinitionError(problems)
-    return Definition(root, settings, tuple(manifests), native, gateway, digests, files, secrets)
+    return Definition(root, settings, tuple(manifests), native, gateway, digests, files, secrets, helper_digests(root))
 
 
 def _read_files(manifests: list[Manifest], root: Path) -> tuple[dict[str, str], list[Problem]]:

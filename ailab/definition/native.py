@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -124,6 +125,18 @@ class NativeSpec(Strict):
     provider: dict[str, Provider] = {}
     container: dict[str, Container] = {}
     volume: dict[str, Volume] = {}
+
+
+def helper_digests(root: Path) -> dict[str, str]:
+    """A digest of each k8s/<service>/native/, its files' names and contents."""
+    found = {}
+    for folder in sorted((root / "k8s").glob("*/native")):
+        digest = hashlib.sha256()
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not {"__pycache__", "node_modules"} & set(path.parts):
+                digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        found[folder.parent.name] = digest.hexdigest()
+    return found
 
 
 def read_native(root: Path) -> tuple[dict[str, NativeSpec], list[Problem]]:

@@ -66,8 +66,8 @@ class Settings(Strict):
         return self.services.get(service, service not in OFF_BY_DEFAULT)
 
     def natively(self) -> Settings:
-        """The same with the services off that do not run without containers."""
-        return self.model_copy(update={"services": {**self.services, **dict.fromkeys(self.native.leave_out, False)}})
+        """The same with the services off that are left out without containers; what [services] names is as it says."""
+        return self.model_copy(update={"services": {**dict.fromkeys(self.native.leave_out, False), **self.services}})
 
 
 def read_settings(path: Path, services: list[str]) -> tuple[Settings | None, list[Problem]]:

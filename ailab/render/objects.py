@@ -17,10 +17,12 @@ from ailab.render.routes import gateway_config
 
 PLACEHOLDER = "gpu-lab.tail1234.ts.net"
 CHECKSUM = "ailab.dev/config-checksum"
+# What other objects need to be there; all else keeps the order of its files.
+_FIRST = {"Namespace": 0, "PriorityClass": 1, "Secret": 2, "ConfigMap": 3}
 
 
 def render(definition: Definition, service: str | None = None, secrets: bool = False) -> list[Object]:
-    """The objects of the lab, in the order of their files.
+    """The objects of the lab, in an order in which they can be applied.
 
     Args:
         definition: the lab.
@@ -42,7 +44,8 @@ def render(definition: Definition, service: str | None = None, secrets: bool = F
             _pod(obj["spec"]["template"], configs, digests)
     if secrets:
         objects += list(_secrets(objects, definition.secrets))
-    return [o for s, o in objects if service is None or s == service]
+    chosen = [o for s, o in objects if service is None or s == service]
+    return sorted(chosen, key=lambda o: _FIRST.get(o["kind"], len(_FIRST)))
 
 
 def image_digests(definition: Definition) -> dict[str, str]:

@@ -17,6 +17,8 @@ from ailab.runtime.native import guard
 from ailab.runtime.native.control import Connection, Down
 from ailab.runtime.native.process import code_digest, lab_of
 
+# Every pod has its grace period, and they end in the order of their needs.
+STOP_S = 300.0
 _START_S = 30.0
 _END_S = 120.0
 
@@ -40,7 +42,7 @@ def make_state(root: Path) -> Path:
     try:
         for folder in (state, state / "run", state / "logs", state / "data"):
             folder.mkdir(exist_ok=True)
-        (state / "run").chmod(0o700)
+        state.chmod(0o700)  # what people upload and services log is nobody else's
         probe = state / "run" / f".write-{os.getpid()}"
         try:
             probe.write_bytes(b"x" * 4096)
@@ -52,13 +54,30 @@ def make_state(root: Path) -> Path:
     return state
 
 
+def _store() -> Path:
+    """Where providers are installed; downloads lie beside it."""
+    if chosen := os.environ.get("AILAB_STORE"):
+        return Path(chosen).expanduser().absolute()
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise CannotStart("this user has no home folder (set AILAB_STORE to a folder that can be written)") from None
+    return Path(cache).absolute() / "ailab" / "store"
+
+
+def environment() -> dict[str, str]:
+    """What installers need to know of this shell."""
+    kept = ("UV_", "PIP_", "GO", "NPM_CONFIG_", "SSL_CERT_", "GIT_")
+    names = ("PATH", "HOME", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE")
+    return {k: v for k, v in os.environ.items() if k.upper() in names or k.upper().startswith(kept)}
+
+
 def place(root: Path, inputs: str) -> Any:
     """Where the lab of a folder lives on this machine."""
     from ailab.runtime.native.plan import Place
 
     state = state_of(root)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ailab"
-    store = os.environ.get("AILAB_STORE") or str(cache / "store")
+    store = _store()
     uv = Path(sys.executable).with_name("uv")
     return Place(
         lab=lab_of(state),
@@ -67,8 +86,8 @@ def place(root: Path, inputs: str) -> Any:
         inputs=inputs,
         python=sys.executable,
         uv=str(uv) if uv.exists() else "uv",
-        store=store,
-        cache=str(cache / "downloads"),
+        store=str(store),
+        cache=str(store.parent / "downloads"),
     )
 
 

@@ -36,12 +36,16 @@ class Installs:
 
     Attributes:
         folders: where each installed provider stands.
+        previous: where those stood that were made for an earlier plan; pods that did not change still run from there.
+        environment: what installers get of the shell in which `up` was called: proxies, indexes, PATH.
         progress: the newest word of each installation that runs.
     """
 
     def __init__(self, reaper: process.Reaper, lab: str, log: Callable[[str], None]) -> None:
         self.specs: dict[str, dict[str, Any]] = {}
         self.folders: dict[str, str] = {}
+        self.previous: dict[str, str] = {}
+        self.environment: dict[str, str] = {}
         self._reaper, self._lab, self._log = reaper, lab, log
         self._slots = Slots(_PARALLEL)
         self._running: dict[str, asyncio.Task[str]] = {}
@@ -50,7 +54,8 @@ class Installs:
     def use(self, specs: dict[str, dict[str, Any]]) -> None:
         """Take the plan's providers; one whose definition changed is looked for anew."""
         for name in [n for n in {*self.folders, *self._running} if specs.get(n) != self.specs.get(n)]:
-            self.folders.pop(name, None)
+            if name in self.folders:
+                self.previous[name] = self.folders.pop(name)
             self._running.pop(name, None)  # an installation that runs goes on for those who wait for it
         self.specs = specs
 
@@ -99,7 +104,7 @@ class Installs:
 
     async def _child(self, name: str, spec: dict[str, Any], report: Callable[[str], None]) -> str:
         read, write = os.pipe()
-        env = {**os.environ, process.LAB_MARK: self._lab}
+        env = {**os.environ, **self.environment, process.LAB_MARK: self._lab}
         argv = [spec["python"], "-P", "-m", "ailab.runtime.native.providers", "install"]
         try:
             child = process.start(argv, env, "/", process.Mark.of(self._lab), output=write, stdin=subprocess.PIPE)

@@ -133,12 +133,16 @@ def tail(path: Path, count: int) -> list[str]:
         with contextlib.suppress(OSError), file.open("rb") as opened:
             start = max(0, opened.seek(0, os.SEEK_END) - _TAIL_BYTES)
             opened.seek(start)
-            # Not splitlines(): what a program prints may hold other line ends than the log's own.
-            found = opened.read().decode("utf-8", "replace").removesuffix("\n").split("\n")
+            found = lines_of(opened.read().decode("utf-8", "replace"))
             lines = [*found[1 if start else 0 :], *lines]
             if start:
                 break
     return [text_of(line) for line in lines[-count:]] if count else []
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a log. Not splitlines(): what a program prints may hold other line ends than the log's own."""
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def rotated(path: Path) -> Iterator[Path]:

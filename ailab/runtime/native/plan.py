@@ -80,11 +80,18 @@ def make_plan(definition: Definition, place: Place) -> Plan:
 
 
 def _checksum(pod: Pod, definition: Definition) -> str:
-    """Over everything the pod is made of, its secrets' values and its providers' definitions included."""
-    named = sorted({e.secret for c in [*pod.init, *pod.containers] for e in c.env if e.secret})
-    providers = sorted({p for c in [*pod.init, *pod.containers] for p in c.providers})
-    specs = {n: s.provider[n].model_dump() for n in providers for s in definition.native.values() if n in s.provider}
-    data = [dataclasses.asdict(pod), [definition.secrets.get(n, "") for n in named], specs]
+    """Over everything the pod is made of: its secrets' values, its providers, and the scripts and locks that these name."""
+    containers = [*pod.init, *pod.containers]
+    named = sorted({e.secret for c in containers for e in c.env if e.secret})
+    owners = {n: (s, p) for s, spec in definition.native.items() for n, p in spec.provider.items()}
+    providers, queue = {}, [p for c in containers for p in c.providers]
+    while queue:
+        name = queue.pop()
+        if name not in providers:
+            service, provider = owners[name]
+            providers[name] = [provider.model_dump(), definition.helpers.get(service, "")]
+            queue += provider.needs
+    data = [dataclasses.asdict(pod), [definition.secrets.get(n, "") for n in named], providers, definition.helpers.get(pod.name, "")]
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -109,6 +116,7 @@ def _providers(definition: Definition, place: Place, used: set[str]) -> dict[str
             "uv": place.uv,
             "download_mb": provider.download_mb,
             "disk_mb": provider.disk_mb,
+            "helpers": definition.helpers.get(service, ""),
         }
         for other in provider.needs:
             add(other)

@@ -224,5 +224,6 @@ class PodRunner:
         if not self.ready and (worst := self._worst()):
             report["log"] = tail(worst.log.path, _TAIL)
         if memory:
+            report["memory_limit_mb"] = sum(c.memory_limit_mb for c in self.spec.containers)
             report["memory_mb"] = process.memory_mb({p for r in self.runners for p in r.members()})
         return report

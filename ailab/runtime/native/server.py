@@ -77,7 +77,7 @@ async def _answer(supervisor: Supervisor, request: dict[str, Any], send: Callabl
             await send(supervisor.status(bool(request.get("memory"))))
         case "apply":
             plan = model.load(Path(request["plan"]).read_text("utf-8"))
-            await send(await supervisor.apply(plan, request.get("only")))
+            await send(await supervisor.apply(plan, request.get("only"), request.get("environment")))
         case "restart":
             await send(await supervisor.restart(request["pods"]))
         case "stop":

@@ -37,7 +37,7 @@ class Supervisor:
         self.wanted: set[str] = set()
         self.lab = process.lab_of(state)
         self.log_bytes, self.log_files = 10_000_000, 5
-        self.slots = Slots(os.cpu_count() or 2)
+        self.slots = Slots(2)
         self.log = Log(self.logs / "supervisor.log", self.log_bytes, self.log_files, self.redact)
         self.installs = Installs(self.reaper, self.lab, self.log.line)
         self.code = process.code_digest()
@@ -50,7 +50,7 @@ class Supervisor:
     def fill(self, text: str) -> str:
         """Put the providers' folders into a string of the plan."""
         if "%{" in text:
-            for name, folder in self.installs.folders.items():
+            for name, folder in {**self.installs.previous, **self.installs.folders}.items():
                 text = text.replace(model.PROVIDER.format(name), folder)
         return text
 
@@ -71,15 +71,17 @@ class Supervisor:
 
     # What the command line asks for.
 
-    async def apply(self, plan: model.Plan, only: list[str] | None) -> dict[str, Any]:
+    async def apply(self, plan: model.Plan, only: list[str] | None, environment: dict[str, str] | None = None) -> dict[str, Any]:
         """Make what runs equal to a plan: stop what is gone or changed, start what is new.
 
         Args:
             plan: the lab.
             only: these pods and what they require; what runs beside them is left alone unless it changed.
+            environment: the caller's, for installers; it may hold a proxy's password, so no file remembers it.
         """
         async with self._changing():
             self._take(plan)
+            self.installs.environment = environment or self.installs.environment
             wanted = {p.name: p for p in plan.pods}
             if only is not None:
                 keep = set(self.pods) | with_requirements(plan, only)
@@ -99,6 +101,8 @@ class Supervisor:
         async with self._changing():
             specs = [self.pods[n].spec for n in dict.fromkeys(names) if n in self.pods]
             await self._stop([self.pods[s.name] for s in specs])
+            if self.plan:
+                self._take(self.plan)  # secrets as they are now
             self._start(specs)
             return {"restarted": [s.name for s in specs]}
 
@@ -169,7 +173,7 @@ class Supervisor:
         self.log.redact = self.redact
         self.log_bytes, self.log_files = plan.log_bytes, plan.log_files
         if not self.pods:
-            self.slots = Slots(plan.parallel_starts or max(2, os.cpu_count() or 2))
+            self.slots = Slots(plan.parallel_starts or max(2, len(os.sched_getaffinity(0))))
         self.installs.use(plan.providers)
 
     def _remember(self, plan: model.Plan, wanted: list[str]) -> None:
