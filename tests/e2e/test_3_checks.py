@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+import yaml
 
 from ailab.checks import Lab, checks_for, run
 from ailab.cli.check import native_lab
@@ -88,6 +89,24 @@ def test_a_route_that_the_gateway_does_not_have_fails(lab: Clone) -> None:
         assert failing(lab, "gateway-models")["gateway-models"].startswith("the gateway does not list local/other")
     finally:
         config.write_text(original)
+
+
+def test_a_gateway_that_sends_no_traces_and_counts_nothing_fails(lab: Clone) -> None:
+    """Phoenix and Prometheus run; what they should be sent does not come."""
+    config = lab.folder / "gateway" / "litellm-config.yml"
+    original = config.read_text("utf-8")
+    settings = yaml.safe_load(original)
+    assert set(settings["litellm_settings"].pop("callbacks")) == {"arize_phoenix", "prometheus"}
+    config.write_text(yaml.safe_dump(settings))
+    try:
+        lab.lab("up")
+        found = failing(lab, "span", "counted")
+    finally:
+        config.write_text(original)
+        lab.lab("up")
+    assert found["span"].startswith("no span of the chat within 10 s")
+    assert found["counted"].startswith("litellm_proxy_total_requests_metric_total has no sample of the chat")
+    assert failing(lab, "span", "counted") == {}
 
 
 def test_a_socket_outside_loopback_fails(lab: Clone) -> None:

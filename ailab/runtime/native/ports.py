@@ -63,5 +63,10 @@ def _sockets(address: str, port: int) -> dict[str, bool]:
                 fields = line.split()
                 host, _, number = fields[1].partition(":")
                 if fields[3] == _LISTENS and host in hosts and int(number, 16) == port:
-                    found[fields[9]] = not host.rpartition("FFFF0000")[2].strip("0")
+                    found[fields[9]] = _is_everywhere(host)
     return found
+
+
+def _is_everywhere(host: str) -> bool:
+    """Whether an address of /proc/net/tcp or tcp6 is the wildcard, its form of IPv4 in IPv6 included."""
+    return not host.rpartition("FFFF0000")[2].strip("0")

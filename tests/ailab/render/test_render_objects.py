@@ -21,6 +21,8 @@ from ailab.render.objects import CHECKSUM, PLACEHOLDER, config_names
 from tests.fixtures.definitions import loaded
 from tests.fixtures.fuzz import FEW
 
+RANK = {"Namespace": 0, "PriorityClass": 1, "Secret": 2, "ConfigMap": 3}
+
 LABEL = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=20)
 
 
@@ -57,15 +59,17 @@ def test_it_is_pure(definition: Definition) -> None:
 
 
 @BOTH
-def test_objects_keep_their_order_and_each_stays_one(definition: Definition) -> None:
+def test_each_object_stays_one_and_what_others_need_comes_first(definition: Definition) -> None:
     everything = _with(definition, services=dict.fromkeys(definition.services, True))
-    assert [(o["kind"], o["metadata"]["name"]) for o in render(everything)] == [(m.kind, m.name) for m in definition.manifests]
+    rendered = [(o["kind"], o["metadata"]["name"]) for o in render(everything, secrets=True)]
+    assert [o for o in rendered if o[0] != "Secret"] == sorted(((m.kind, m.name) for m in definition.manifests), key=lambda o: RANK.get(o[0], 9))
+    assert [RANK.get(kind, 9) for kind, _ in rendered] == sorted(RANK.get(kind, 9) for kind, _ in rendered)
 
 
 @BOTH
 def test_without_other_names_only_configs_and_images_change(definition: Definition) -> None:
     everything = _with(definition, services=dict.fromkeys(definition.services, True))
-    for m, o in zip(definition.manifests, render(everything), strict=True):
+    for m, o in zip(sorted(definition.manifests, key=lambda m: RANK.get(m.kind, 9)), render(everything), strict=True):
         if m.pod:
             o["spec"]["template"]["metadata"].get("annotations", {}).pop(CHECKSUM, None)
             if "annotations" not in m.object["spec"]["template"]["metadata"]:
