@@ -100,9 +100,9 @@ class Supervisor:
         """Replace pods by fresh ones of the same plan."""
         async with self._changing():
             specs = [self.pods[n].spec for n in dict.fromkeys(names) if n in self.pods]
-            await self._stop([self.pods[s.name] for s in specs])
             if self.plan:
                 self._take(self.plan)  # secrets as they are now
+            await self._stop([self.pods[s.name] for s in specs])
             self._start(specs)
             return {"restarted": [s.name for s in specs]}
 
