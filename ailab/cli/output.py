@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-OK, NOT_AS_ASKED, USAGE = 0, 1, 2
-
 
 def root() -> Path:
     """The repository's root: where lab.toml stands beside this package, or the folder that AILAB_ROOT names."""
     return Path(os.environ.get("AILAB_ROOT") or Path(__file__).parents[2]).resolve()
 
 
-def fail(*messages: object, code: int = NOT_AS_ASKED) -> NoReturn:
-    """Say what is wrong and end."""
+def fail(*messages: object, code: int = 1) -> NoReturn:
+    """Say what is wrong and end: 1 when the lab is not as asked, 2 for wrong usage."""
     for message in messages:
         print(f"lab: {message}", file=sys.stderr)
     raise SystemExit(code)

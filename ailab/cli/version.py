@@ -1,4 +1,4 @@
-"""`version`: ailab's own and that of each image and of what stands for it natively."""
+"""`version`: ailab's own and that of each image."""
 
 from __future__ import annotations
 

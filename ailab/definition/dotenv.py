@@ -105,7 +105,8 @@ def read(path: Path, known: dict[str, str]) -> tuple[dict[str, str], list[Proble
     unparsed = {p.what.split()[0] for p in problems}
     for name, template in known.items():
         if template and not values.get(name) and name not in unparsed:
-            problems.append(Problem(f"{path.name} {name}", "the secret is missing", f"write {name}=…; `openssl rand -hex 24` makes a new one"))
+            prefix = template.partition("{random:")[0] if "{random:" in template else ""
+            problems.append(Problem(f"{path.name} {name}", "the secret is missing", f"write {name}={prefix}…; `openssl rand -hex 24` makes a new one"))
     for name, value in values.items():
         if name not in known:
             problems.append(Problem(f"{path.name} {name}", "no secret of the lab has this name", did_you_mean(name, known)))

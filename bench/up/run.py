@@ -1,8 +1,8 @@
 """How long `./lab up` takes, beside what its parts cost: `python bench/up/run.py [--rounds N]`, from the repository's root.
 
 Each round copies the tracked files to a folder of their own, brings the lab up there with a warm store, asks for a first chat the moment the
-gateway is ready, and waits for all services. Everything is measured in the one round: wall time, the CPU time of all the lab's
-processes, and their memory. Figures are ratios of these; the absolute ones are printed for the reader.
+gateway is ready, and waits for all services. Everything is measured in the one run: wall time, the CPU time of all the lab's processes,
+and their idle memory beside that of each service started alone. Figures are ratios of these; the absolute ones are for the reader.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ailab.runtime.native import process
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK, PORT = "127.95.0.0/16", 18895
+_REST_S = 5
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -91,7 +92,6 @@ def measure(folder: Path) -> dict[str, Any]:
     again = subprocess.run(["./lab", "up"], cwd=folder, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stdout + again.stderr
     nothing = time.monotonic() - began
-    parts = {p["name"]: round(p["memory_mb"]) for p in status["pods"] if p["ready"]}
     return {
         "ready_s": ready,
         "first_chat_s": chat.seconds,
@@ -99,10 +99,26 @@ def measure(folder: Path) -> dict[str, Any]:
         "cpu_s": cpu,
         "cores": os.cpu_count() or 1,
         "ready_in": {p["name"]: p["ready_in"] for p in status["pods"] if p["ready"]},
-        "memory_mb": parts,
-        "supervisor_mb": status["supervisor_mb"],
         "not_ready": [p["name"] for p in status["pods"] if not p["ready"]],
     }
+
+
+def resting(folder: Path, *services: str) -> dict[str, Any]:
+    """Start the lab or some services, let them rest, and take the status."""
+    subprocess.run(["./lab", "down"], cwd=folder, capture_output=True, check=True)
+    subprocess.run(["./lab", "up", *services], cwd=folder, capture_output=True, check=False)
+    time.sleep(_REST_S)
+    status: dict[str, Any] = json.loads(subprocess.run(["./lab", "status", "--json"], cwd=folder, capture_output=True, text=True, check=False).stdout)
+    return status
+
+
+def idle_memory(folder: Path) -> tuple[float, float]:
+    """Idle PSS in MB of the whole lab with its supervisor, and the sum of its services each started alone."""
+    status = resting(folder)
+    whole = {p["name"]: p["memory_mb"] for p in status["pods"] if p["ready"]}
+    alone = {n: next(p["memory_mb"] for p in resting(folder, n)["pods"] if p["name"] == n) for n in whole}
+    print(json.dumps({"whole_mb": {n: round(m) for n, m in whole.items()}, "alone_mb": {n: round(m) for n, m in alone.items()}}, indent=1))
+    return sum(whole.values()) + status["supervisor_mb"], sum(alone.values())
 
 
 def main() -> None:
@@ -119,17 +135,17 @@ def main() -> None:
             for _ in range(rounds):
                 subprocess.run(["./lab", "down"], cwd=folder, capture_output=True, check=True)
                 results.append(measure(folder))
+            whole, alone = idle_memory(folder)
         finally:
             subprocess.run(["./lab", "down"], cwd=folder, capture_output=True, check=True)
     print(json.dumps(results, indent=1))
-    median = {k: statistics.median(r[k] for r in results) for k in ("ready_s", "first_chat_s", "nothing_to_do_s", "cpu_s", "supervisor_mb")}
+    median = {k: statistics.median(r[k] for r in results) for k in ("ready_s", "first_chat_s", "nothing_to_do_s", "cpu_s")}
     bound = median["cpu_s"] / results[0]["cores"]
-    memory = statistics.median(sum(r["memory_mb"].values()) for r in results)
     print(f"all ready {median['ready_s']:.1f} s, first chat {median['first_chat_s']:.1f} s, nothing to do {median['nothing_to_do_s']:.2f} s")
     print(f"the parts' CPU time {median['cpu_s']:.1f} s on {results[0]['cores']} cores: at least {bound:.1f} s")
     print(f"ratio all ready / bound      {median['ready_s'] / bound:.2f}")
     print(f"ratio first chat / bound     {median['first_chat_s'] / bound:.2f}")
-    print(f"ratio whole memory / parts   {(memory + median['supervisor_mb']) / memory:.3f}  ({memory:.0f} MB + {median['supervisor_mb']:.0f} MB)")
+    print(f"ratio idle memory / parts    {whole / alone:.3f}  (PSS {whole:.0f} MB, the parts alone {alone:.0f} MB)")
 
 
 if __name__ == "__main__":

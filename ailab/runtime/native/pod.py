@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
+import stat
 import time
 import traceback
 from collections.abc import Callable
@@ -147,6 +149,9 @@ class PodRunner:
     def _write(self) -> None:
         memory = Path(process.memory_folder(self.host.lab))
         memory.mkdir(mode=0o700, exist_ok=True)
+        info = memory.lstat()
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
+            raise PermissionError(errno.EPERM, "another user made it first, and could read what is put there (remove it)", str(memory))
         for folder in self.spec.folders:
             Path(folder).mkdir(parents=True, exist_ok=True)
         config = self.folder / "config"
