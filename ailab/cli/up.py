@@ -45,7 +45,7 @@ def up(root: Path, services: list[str], as_json: bool) -> int:
             wanted = None
             if not other:
                 wanted = _apply(root, connection, digest, services)
-            status = _follow(connection, wanted, _timeout(root), quiet=as_json)
+            status = _follow(connection, wanted, _timeout(root), other, quiet=as_json)
     if other and status.get("inputs") != digest:
         fail("the other `up` applied the definition as it was before your last edit (run ./lab up again)")
     return _end(root, status, as_json, fresh=True, names=wanted)
@@ -101,8 +101,12 @@ def _timeout(root: Path) -> int:
     return settings.native.ready_timeout_s if settings else 180
 
 
-def _follow(connection: Connection, wanted: list[str] | None, timeout: int, quiet: bool) -> dict[str, Any]:
-    """Watch until all is settled; installations may take their time, starts may not."""
+def _follow(connection: Connection, wanted: list[str] | None, timeout: int, other: int, quiet: bool) -> dict[str, Any]:
+    """Watch until all is settled; installations may take their time, starts may not.
+
+    Args:
+        other: the process id of the `up` that is followed; 0 for our own.
+    """
     screen = _Screen(quiet)
     connection.send("watch")
     end = time.monotonic() + timeout
@@ -112,7 +116,8 @@ def _follow(connection: Connection, wanted: list[str] | None, timeout: int, quie
             try:
                 status = connection.receive(min(1.0, timeout))
             except TimeoutError:
-                pass
+                if other and not status["pods"] and not os.path.exists(f"/proc/{other}"):
+                    fail("the other `up` ended without starting anything (run ./lab up)")
             else:
                 screen.show(status)
             pods = [p for p in status["pods"] if wanted is None or p["name"] in wanted]

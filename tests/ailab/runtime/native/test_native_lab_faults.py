@@ -20,6 +20,7 @@ import pytest
 from small_lab import SmallLab, http_probe, until
 
 from ailab.runtime.native.addresses import assign
+from ailab.runtime.native.client import make_state
 from ailab.runtime.native.control import Connection, Down
 from ailab.runtime.native.providers import platform_name
 from tests.conftest import missing
@@ -283,4 +284,24 @@ def test_a_request_that_is_none(lab: SmallLab) -> None:
             connection._socket.sendall(b"x" * 300_000)
         with pytest.raises(Down):
             connection.receive()
+    assert lab.ready()
+
+
+def test_an_up_that_follows_one_which_came_to_nothing(lab: SmallLab) -> None:
+    """The first holds the right to change the lab, and ends before it has handed a plan over."""
+    lab.service("alpha")
+    make_state(lab.root)
+    lock = str(lab.state / "run" / "up.lock")
+    code = f"import fcntl, os; f = open({lock!r}, 'w'); fcntl.flock(f, 2); f.write(str(os.getpid())); f.flush(); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout
+        assert first.stdout.readline() == "1\n"
+        with follow(lab) as second:
+            assert second.stdout
+            following = next(line for line in iter(second.stdout.readline, "") if "another" in line)
+            assert following == f"another `up` of this lab is at work (process {first.pid}): following it\n"
+            first.communicate("\n", timeout=10)
+            _, err = second.communicate(timeout=20)
+    assert (second.returncode, err) == (1, "lab: the other `up` ended without starting anything (run ./lab up)\n")
+    lab.lab("up")
     assert lab.ready()
