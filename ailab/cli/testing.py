@@ -30,7 +30,8 @@ def test(root: Path, arguments: list[str]) -> int:
     elif arguments:
         parts = {"pytest": [*pytest, *arguments]}
     if "lint" in parts:
-        parts["lint"][4:] = [p for p in parts["lint"][4:] if (root / p).exists()]
+        paths = parts["lint"].index("check") + 1
+        parts["lint"][paths:] = [p for p in parts["lint"][paths:] if (root / p).exists()]
     env = {**os.environ, "PYTHONPATH": str(root)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     worst = 0

@@ -152,6 +152,9 @@ def start(
         argv = ["unshare", *mapped, "--", "setpriv", "--pdeathsig", "KILL", "--", *argv]
 
     def before() -> None:
+        # A shell that starts commands in the background lets them ignore these, and whoever they start would do so too.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         die_with_parent()
         mark.put()
 

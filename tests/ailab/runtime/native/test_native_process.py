@@ -167,3 +167,14 @@ def test_the_name_of_a_lab_is_its_folder(tmp_path: Path) -> None:
     assert name != process.lab_of(tmp_path / "b")
     (tmp_path / "a").rename(tmp_path / "moved")
     assert process.lab_of(tmp_path / "moved") == name
+
+
+def test_a_program_ignores_no_signal_that_its_starter_ignores(started: list[subprocess.Popen[bytes]]) -> None:
+    """As when `up` is called in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        leader = start(started, SLEEP, Mark.of(LAB))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    ignored = next(line for line in Path(f"/proc/{leader}/status").read_text().splitlines() if line.startswith("SigIgn:"))
+    assert not int(ignored.split()[1], 16) & 1 << (signal.SIGINT - 1)
