@@ -58,6 +58,7 @@ class PodRunner:
         self.runners: list[Runner] = []
         self.is_ready = asyncio.Event()
         self._slot = False
+        self._overdue: asyncio.TimerHandle | None = None
         self._installed_at: float | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -128,7 +129,7 @@ class PodRunner:
         self._set("Running", "")
         for runner in mains:
             runner.yielding = not spec.first
-        asyncio.get_running_loop().call_later(_SLOT_S, self._give_slot)
+        self._overdue = asyncio.get_running_loop().call_later(_SLOT_S, self._give_slot)
         async with asyncio.TaskGroup() as group:
             for runner in mains:
                 group.create_task(runner.run(self._container_ready))
@@ -180,6 +181,8 @@ class PodRunner:
             self._give_slot()
 
     def _give_slot(self) -> None:
+        if self._overdue:
+            self._overdue.cancel()
         if self._slot:
             self._slot = False
             self.host.slots.give()
