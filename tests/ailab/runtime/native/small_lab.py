@@ -113,6 +113,8 @@ class SmallLab:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "ailab", *arguments],
             env=self.env, cwd="/", text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # Tests may run in the background of a script, where interrupts are ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def lab(self, *arguments: str, code: int = 0, seconds: float = 60) -> str:
