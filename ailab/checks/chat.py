@@ -31,6 +31,7 @@ def chat(lab: Lab) -> str:
     chosen = [r.model_name for r in active_routes(lab.definition) if r.model_info.get("mode", "chat") == "chat"]
     if not chosen:
         raise Failure("the gateway has no chat model", "turn llama-cpp on in lab.toml, or put a provider's key into .env")
+    lab.facts["counted"] = _gateway_count(lab, chosen[0])
     nonce = secrets.token_hex(6)
     body = {
         "model": chosen[0],
@@ -78,16 +79,16 @@ def span(lab: Lab) -> str:
 
 
 def counted(lab: Lab) -> str:
-    """A scrape since the chat has brought its model's count into Prometheus."""
-    # Samples from before a restart stay visible for minutes, so the sample's own time counts.
-    since = f"{_COUNTER} and timestamp({_COUNTER}) > {lab.facts['answered']:.3f}"
-    query = {"query": f'sum(({since}) and {_COUNTER}{{requested_model="{lab.facts["model"]}"}})'}
+    """The chat is in Prometheus' count of the gateway's requests."""
+    # Samples from before a restart stay visible for minutes, so the sample's own time counts too.
+    series = f'{_COUNTER}{{requested_model="{lab.facts["model"]}"}}'
+    query = {"query": f"sum({series} and timestamp({series}) > {lab.facts['answered']:.3f})"}
 
     def look() -> str | None:
         answer = lab.http("GET", f"{lab.url('prometheus', 9090)}/api/v1/query", params=query).json()
         result = answer["data"]["result"]
         value = float(result[0]["value"][1]) if result else 0.0
-        return f"{value:g} requests to {lab.facts['model']}" if value else None
+        return f"{value:g} requests to {lab.facts['model']}" if value > lab.facts["counted"] else None
 
     way_out = "look at the target litellm on Prometheus' page"
     return within(COUNT_S, look, lambda: Failure(f"{_COUNTER} has no sample of the chat within {COUNT_S:g} s", way_out))
@@ -128,6 +129,17 @@ def dsn(lab: Lab, role: str, database: str = "") -> str:
     password = lab.secret(f"{role.upper()}_DB_PASSWORD")
     host = lab.addresses["postgresql"]
     return psycopg.conninfo.make_conninfo(host=host, port=5432, user=role, password=password, dbname=database or role)
+
+
+def _gateway_count(lab: Lab, model: str) -> float:
+    """How many requests to a model the gateway itself has counted since it started; 0 where it counts none."""
+    headers = {"Authorization": f"Bearer {lab.secret('PROMETHEUS_GATEWAY_KEY')}"}
+    try:
+        text = lab.http("GET", f"{lab.url('litellm', 4000)}/metrics/", headers=headers).text
+    except Failure:
+        return 0.0
+    label = f'requested_model="{model}"'
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(_COUNTER + "{") and label in line)
 
 
 def _master(lab: Lab) -> dict[str, str]:

@@ -12,7 +12,6 @@ from ailab.checks import chat
 from ailab.checks.base import Check, Failure, Lab
 from ailab.checks.sockets import listeners
 from ailab.definition.crosschecks import service_ports
-from ailab.render.objects import image_digests
 from ailab.render.routes import active_routes
 
 _ROLES = {"litellm": "litellm", "open_webui": "open-webui", "phoenix": "phoenix", "grafana": "grafana"}
@@ -92,7 +91,7 @@ def _loopback(lab: Lab) -> str:
 
 def unpinned(lab: Lab) -> list[str]:
     """Images in use whose digest is not known yet."""
-    return sorted(image for image, digest in image_digests(lab.definition).items() if not digest)
+    return sorted(image for image, digest in lab.definition.digests.items() if not digest)
 
 
 def _first_line(error: Exception) -> str:

@@ -29,7 +29,6 @@ def render(definition: Definition, service: str | None = None, secrets: bool = F
         service: only this service's objects.
         secrets: also the Secret objects, with their values in the clear.
     """
-    digests = image_digests(definition)
     host = f"{definition.settings.lab.host}.{definition.settings.lab.tailnet}.ts.net"
     objects = []
     for m in definition.manifests:
@@ -41,16 +40,11 @@ def render(definition: Definition, service: str | None = None, secrets: bool = F
     configs = {o["metadata"]["name"]: o for _, o in objects if o["kind"] == "ConfigMap"}
     for _, obj in objects:
         if "template" in obj.get("spec", {}):
-            _pod(obj["spec"]["template"], configs, digests)
+            _pod(obj["spec"]["template"], configs, definition.digests)
     if secrets:
         objects += list(_secrets(objects, definition.secrets))
     chosen = [o for s, o in objects if service is None or s == service]
     return sorted(chosen, key=lambda o: _FIRST.get(o["kind"], len(_FIRST)))
-
-
-def image_digests(definition: Definition) -> dict[str, str]:
-    """Digest by image; an empty digest is one that isn't known yet."""
-    return definition.digests
 
 
 def _hosts(value: Any, host: str) -> Any:

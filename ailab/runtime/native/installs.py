@@ -38,7 +38,6 @@ class Installs:
         folders: where each installed provider stands.
         previous: where those stood that were made for an earlier plan; pods that did not change still run from there.
         environment: what installers get of the shell in which `up` was called: proxies, indexes, PATH.
-        progress: the newest word of each installation that runs.
     """
 
     def __init__(self, reaper: process.Reaper, lab: str, log: Callable[[str], None]) -> None:
